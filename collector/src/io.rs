@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The two seams: where the vmcore comes from, and where the dumpfile goes.
+
+use core::fmt;
+
+/// Bytes at offsets: `/proc/vmcore`, a file, or a vector.
+pub trait Source {
+    /// The length of the whole in bytes.
+    fn size_bytes(&self) -> u64;
+
+    /// Fills `buf` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// What the device said; [`IoError::END`] where the source ends before `buf` is full.
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError>;
+
+    /// The `len` bytes from `offset` on, in place where the source is mapped, else copied into `scratch`.
+    ///
+    /// # Errors
+    /// As [`Source::read_at`]. A `scratch` shorter than `len` is [`IoError::INVALID`].
+    fn view<'a>(
+        &'a mut self,
+        offset: u64,
+        len: usize,
+        scratch: &'a mut [u8],
+    ) -> Result<&'a [u8], IoError> {
+        let buf = scratch.get_mut(..len).ok_or(IoError::INVALID)?;
+        self.read_at(offset, buf)?;
+        Ok(buf)
+    }
+}
+
+/// Where a dumpfile goes. A target that can only append is wrapped in `Flattened`.
+pub trait Sink {
+    /// Writes all of `data` at `offset`. Bytes that were never written read as zero, or as what the device held.
+    ///
+    /// # Errors
+    /// What the device said; [`IoError::NO_SPACE`] when it is full.
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), IoError>;
+
+    /// Returns when all that was written is on the device.
+    ///
+    /// # Errors
+    /// What the device said, also about earlier writes.
+    fn sync(&mut self) -> Result<(), IoError>;
+}
+
+impl<S: Source + ?Sized> Source for &mut S {
+    fn size_bytes(&self) -> u64 {
+        (**self).size_bytes()
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        (**self).read_at(offset, buf)
+    }
+
+    fn view<'a>(
+        &'a mut self,
+        offset: u64,
+        len: usize,
+        scratch: &'a mut [u8],
+    ) -> Result<&'a [u8], IoError> {
+        (**self).view(offset, len, scratch)
+    }
+}
+
+impl<K: Sink + ?Sized> Sink for &mut K {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), IoError> {
+        (**self).write_at(offset, data)
+    }
+
+    fn sync(&mut self) -> Result<(), IoError> {
+        (**self).sync()
+    }
+}
+
+/// An error number of the kernel, as system calls return it (positive).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoError(pub i32);
+
+impl IoError {
+    /// `EIO`: the device failed.
+    pub const IO: Self = Self(5);
+    /// `EINVAL`: the call makes no sense.
+    pub const INVALID: Self = Self(22);
+    /// `ENOSPC`: the device is full.
+    pub const NO_SPACE: Self = Self(28);
+    /// `ENODATA`: the source ends before the wanted bytes.
+    pub const END: Self = Self(61);
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The names a person meets here; Source: errno(3).
+        let name = match self.0 {
+            1 => "EPERM",
+            2 => "ENOENT",
+            4 => "EINTR",
+            5 => "EIO",
+            6 => "ENXIO",
+            11 => "EAGAIN",
+            12 => "ENOMEM",
+            13 => "EACCES",
+            14 => "EFAULT",
+            15 => "ENOTBLK",
+            16 => "EBUSY",
+            17 => "EEXIST",
+            19 => "ENODEV",
+            20 => "ENOTDIR",
+            21 => "EISDIR",
+            22 => "EINVAL",
+            25 => "ENOTTY",
+            27 => "EFBIG",
+            28 => "ENOSPC",
+            30 => "EROFS",
+            36 => "ENAMETOOLONG",
+            38 => "ENOSYS",
+            40 => "ELOOP",
+            61 => "ENODATA",
+            62 => "ETIME",
+            95 => "EOPNOTSUPP",
+            110 => "ETIMEDOUT",
+            111 => "ECONNREFUSED",
+            113 => "EHOSTUNREACH",
+            116 => "ESTALE",
+            117 => "EUCLEAN",
+            122 => "EDQUOT",
+            _ => return write!(f, "error {}", self.0),
+        };
+        f.write_str(name)
+    }
+}
+
+impl core::error::Error for IoError {}

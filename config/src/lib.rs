@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The words that both sides of the reboot share.
+//!
+//! The builder (`mkkdumprd`) writes a [`Record`] into the image; `init` reads it in the capture kernel and guesses
+//! nothing beyond it. This crate is plain data with a text form: it opens nothing and looks nothing up.
+//!
+//! ```
+//! use config::{Record, record};
+//! let text = "kdumprd-record 1\nkernel 6.1.0\nhostname db7\nzone UTC0\nfailure_action reboot\nfinal_action reboot\nend\n";
+//! let record = record::parse(text).unwrap();
+//! assert_eq!(record.kernel, "6.1.0");
+//! let written = record.to_string();
+//! assert_eq!(record::parse(&written).unwrap(), record);
+//! ```
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod action;
+pub mod collect;
+pub mod deadline;
+pub mod record;
+pub mod target;
+
+pub use action::{FailureAction, FinalAction};
+pub use collect::{CollectOptions, Compression, DumpLevel, Format};
+pub use deadline::Deadlines;
+pub use record::{Attempt, Module, Record, Role, RootFilesystem};
+pub use target::{DeviceId, DeviceSpec, TargetSpec};

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a dump goes: described, not opened.
+
+use core::fmt;
+
+/// One target, as the builder resolved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetSpec<'a> {
+    /// A whole block device, written from its first byte as with `dd`.
+    Raw {
+        /// The partition or disk.
+        device: DeviceSpec<'a>,
+    },
+    /// A directory on a file system of a block device.
+    Filesystem {
+        /// The type for `mount(2)`: `ext2`, `ext3`, `ext4`, …
+        fstype: &'a str,
+        /// The device that holds it.
+        device: DeviceSpec<'a>,
+        /// Options for `mount(2)`'s data argument; empty for none.
+        mount_options: &'a str,
+        /// The save path, absolute inside this file system: `/var/crash`.
+        path: &'a str,
+    },
+}
+
+impl<'a> TargetSpec<'a> {
+    /// The device below the target.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceSpec<'a> {
+        match self {
+            Self::Raw { device } | Self::Filesystem { device, .. } => device,
+        }
+    }
+}
+
+impl fmt::Display for TargetSpec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw { device } => write!(f, "raw {device}"),
+            Self::Filesystem {
+                fstype,
+                device,
+                path,
+                ..
+            } => write!(f, "{fstype} {device}, save path {path}"),
+        }
+    }
+}
+
+/// A block device: what it is, and what else the builder saw of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceSpec<'a> {
+    /// What the device is known by in the capture kernel.
+    pub id: DeviceId<'a>,
+    /// What the administrator wrote, or the node the host has for it; for messages.
+    pub known_as: &'a str,
+    /// Its size on the host, in bytes, when the builder could read it. A device of another size is another device.
+    pub size_bytes: Option<u64>,
+}
+
+impl fmt::Display for DeviceSpec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let DeviceId::Node(_) = self.id {
+            return write!(f, "{}", self.id);
+        }
+        if self.known_as.is_empty() {
+            write!(f, "{}", self.id)
+        } else {
+            write!(f, "{} ({})", self.id, self.known_as)
+        }
+    }
+}
+
+/// What a block device is known by. Node names are the last resort: the capture kernel may give them to another disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceId<'a> {
+    /// The UUID in the file system's superblock, as `blkid` prints it.
+    Uuid(&'a str),
+    /// The label in the file system's superblock.
+    Label(&'a str),
+    /// The partition's UUID (GPT), or disk signature and number (MBR: `1a2b3c4d-02`), as `blkid` prints it.
+    PartUuid(&'a str),
+    /// Where the device is attached, in the grammar of udev's `ID_PATH`: `pci-0000:00:03.0`, with `-part2` for a
+    /// partition.
+    BusPath(&'a str),
+    /// The node's name below `/dev`, with the directory: `/dev/vda1`.
+    Node(&'a str),
+}
+
+impl<'a> DeviceId<'a> {
+    /// The keyword that the record uses, and the value.
+    #[must_use]
+    pub const fn parts(&self) -> (&'static str, &'a str) {
+        match *self {
+            Self::Uuid(value) => ("uuid", value),
+            Self::Label(value) => ("label", value),
+            Self::PartUuid(value) => ("partuuid", value),
+            Self::BusPath(value) => ("bus_path", value),
+            Self::Node(value) => ("node", value),
+        }
+    }
+
+    /// The identity from the record's keyword and value.
+    #[must_use]
+    pub fn from_parts(keyword: &str, value: &'a str) -> Option<Self> {
+        Some(match keyword {
+            "uuid" => Self::Uuid(value),
+            "label" => Self::Label(value),
+            "partuuid" => Self::PartUuid(value),
+            "bus_path" => Self::BusPath(value),
+            "node" => Self::Node(value),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for DeviceId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uuid(value) => write!(f, "UUID={value}"),
+            Self::Label(value) => write!(f, "LABEL={value}"),
+            Self::PartUuid(value) => write!(f, "PARTUUID={value}"),
+            Self::BusPath(value) => write!(f, "by-path/{value}"),
+            Self::Node(value) => f.write_str(value),
+        }
+    }
+}
