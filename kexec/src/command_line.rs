@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The capture kernel's command line, made from the first kernel's.
+
+use std::fmt;
+
+/// `COMMAND_LINE_SIZE` of x86, with the final NUL. Source: Linux 6.12 `arch/x86/include/asm/setup.h`.
+pub const MOST_BYTES: usize = 2048;
+
+/// What the kernel puts in front by itself: ` elfcorehdr=0x` and 16 digits, with room to spare.
+const KERNEL_ADDS_BYTES: usize = 64;
+
+/// Parameters of the first kernel that the capture kernel must not get. A name that ends in `.` is a prefix.
+///
+/// Source: kdump-utils 63f248c `gen-kdump-sysconfig.sh` and `kdump-lib.sh`; `rdinit`, `init`, `maxcpus` and `elfcorehdr`
+/// are ours: our image has its own `/init`, and the others are decided below.
+const REMOVED: [&str; 34] = [
+    // Reserves memory again, inside the little that there is.
+    "crashkernel",
+    "hugepages",
+    "hugepagesz",
+    "default_hugepagesz",
+    "hugetlb_cma",
+    "cma",
+    "log_buf_len",
+    "swiotlb",
+    "slub_debug",
+    "slab_debug",
+    "page_owner",
+    // Hides the messages that are the only witness.
+    "quiet",
+    "splash",
+    // Would make a warning of the capture kernel fatal.
+    "panic_on_warn",
+    // Belongs to the first system's start, which does not happen here.
+    "root",
+    "rootflags",
+    "rootfstype",
+    "ro",
+    "rw",
+    "resume",
+    "init",
+    "rdinit",
+    "initrd",
+    "BOOT_IMAGE",
+    "rd.",
+    "fcoe",
+    "netroot",
+    "ignition.firstboot",
+    "systemd.",
+    "single",
+    "emergency",
+    // Given again by the kernel that loads.
+    "elfcorehdr",
+    // Decided here.
+    "maxcpus",
+    "nosmp",
+];
+
+/// Parameters that every capture kernel gets, after `irqpoll nr_cpus=N reset_devices` and before `panic=N`.
+///
+/// Source: kdump-utils 63f248c, defaults for x86_64, without those that speak to udev and dracut.
+const ADDED: [&str; 13] = [
+    // Less memory taken, fewer subsystems started.
+    "cgroup_disable=memory",
+    "numa=off",
+    "transparent_hugepage=never",
+    "cma=0",
+    "hugetlb_cma=0",
+    "novmcoredd",
+    "kfence.sample_interval=0",
+    // The hardware and its firmware tables still stand as the crash left them.
+    "mce=off",
+    "acpi_no_memhotplug",
+    "hest_disable",
+    "pcie_ports=compat",
+    // A random place can leave no room for the rest of a small reservation.
+    "nokaslr",
+    // Our console lines are the log of the dump; the kernel's rate limit would drop some.
+    "printk.devkmsg=on",
+];
+
+/// What the capture kernel is told beyond the first kernel's line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture<'a> {
+    /// Processors it may use. Each possible one costs memory.
+    pub nr_cpus: u32,
+    /// Seconds after which its own panic restarts the machine.
+    pub panic_s: u32,
+    /// The APIC id of the first kernel's boot processor, which must not be started by another one (x86).
+    pub boot_apicid: Option<u32>,
+    /// Further parameters; they win over all others.
+    pub append: &'a str,
+}
+
+impl Default for Capture<'_> {
+    fn default() -> Self {
+        Self {
+            nr_cpus: 1,
+            panic_s: 10,
+            boot_apicid: None,
+            append: "",
+        }
+    }
+}
+
+/// Why no command line could be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandLineError {
+    /// So many bytes, but the kernel takes [`MOST_BYTES`].
+    TooLong(usize),
+    /// A quote without its end in this text.
+    OpenQuote(String),
+}
+
+impl fmt::Display for CommandLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(bytes) => write!(
+                f,
+                "the capture command line has {bytes} bytes, but the kernel takes {}; remove parameters",
+                MOST_BYTES - KERNEL_ADDS_BYTES
+            ),
+            Self::OpenQuote(text) => write!(f, "a quote without its end in `{text}`"),
+        }
+    }
+}
+
+impl std::error::Error for CommandLineError {}
+
+/// Composes the capture kernel's command line from `first`, the text of `/proc/cmdline`.
+///
+/// What the first kernel was told stays (consoles, drivers' parameters, work-arounds for the machine), without
+/// what would harm or waste memory; then come the parameters of a capture kernel, and `append` last. A parameter
+/// that `append` or we set is taken out of the part before, but `console=` and its like may stand several times.
+///
+/// # Errors
+/// The line is too long for the kernel, or has a quote without its end.
+pub fn compose(first: &str, capture: &Capture<'_>) -> Result<String, CommandLineError> {
+    let own = own_parameters(capture);
+    let append = words(capture.append)?;
+    // Words behind `--` are for init, and ours takes none.
+    let first = words(first)?.into_iter().take_while(|&word| word != "--");
+    let mut line: Vec<&str> = first
+        .filter(|word| !is_removed(name(word)))
+        .filter(|word| {
+            !own.iter()
+                .map(String::as_str)
+                .chain(append.iter().copied())
+                .any(|other| replaces(other, word))
+        })
+        .collect();
+    line.extend(
+        own.iter()
+            .map(String::as_str)
+            .filter(|word| !append.iter().any(|other| replaces(other, word))),
+    );
+    line.extend(append);
+    let line = line.join(" ");
+    let bytes = line.len() + KERNEL_ADDS_BYTES;
+    if bytes > MOST_BYTES {
+        return Err(CommandLineError::TooLong(line.len()));
+    }
+    Ok(line)
+}
+
+/// The APIC id of the boot processor, from the text of `/proc/cpuinfo`; none where there is none (not x86).
+#[must_use]
+pub fn boot_apicid(cpuinfo: &str) -> Option<u32> {
+    let first_processor = cpuinfo.split("\n\n").next()?;
+    first_processor
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.trim() == "initial apicid")
+        .and_then(|(_, value)| value.trim().parse().ok())
+}
+
+fn own_parameters(capture: &Capture<'_>) -> Vec<String> {
+    let mut own = vec![
+        "irqpoll".to_owned(),
+        format!("nr_cpus={}", capture.nr_cpus),
+        "reset_devices".to_owned(),
+    ];
+    own.extend(ADDED.map(str::to_owned));
+    own.push(format!("panic={}", capture.panic_s));
+    if let Some(id) = capture.boot_apicid {
+        own.push(format!("disable_cpu_apicid={id}"));
+    }
+    own
+}
+
+/// The words of a command line; blanks inside double quotes belong to their word.
+///
+/// Source: Linux 6.12 `lib/cmdline.c`, `next_arg`.
+fn words(line: &str) -> Result<Vec<&str>, CommandLineError> {
+    let mut words = Vec::new();
+    let mut start = None;
+    let mut quoted = false;
+    for (position, letter) in line.char_indices() {
+        if letter == '"' {
+            quoted = !quoted;
+        }
+        if letter.is_ascii_whitespace() && !quoted {
+            if let Some(start) = start.take() {
+                words.push(&line[start..position]);
+            }
+        } else if start.is_none() {
+            start = Some(position);
+        }
+    }
+    if quoted {
+        return Err(CommandLineError::OpenQuote(line.to_owned()));
+    }
+    words.extend(start.map(|start| &line[start..]));
+    Ok(words)
+}
+
+fn name(word: &str) -> &str {
+    word.split_once('=').map_or(word, |(name, _)| name)
+}
+
+/// The kernel takes `-` and `_` in names as the same.
+fn same_name(one: &str, other: &str) -> bool {
+    one.len() == other.len()
+        && one
+            .bytes()
+            .zip(other.bytes())
+            .all(|(a, b)| a == b || (matches!(a, b'-' | b'_') && matches!(b, b'-' | b'_')))
+}
+
+fn is_removed(name: &str) -> bool {
+    REMOVED
+        .iter()
+        .any(|removed| match removed.strip_suffix('.') {
+            Some(_) => name.starts_with(removed),
+            None => same_name(name, removed),
+        })
+}
+
+/// `new` stands for `old` too. Parameters that may be given several times do not replace each other.
+fn replaces(new: &str, old: &str) -> bool {
+    const REPEATABLE: [&str; 5] = [
+        "console",
+        "earlycon",
+        "memmap",
+        "module_blacklist",
+        "dyndbg",
+    ];
+    same_name(name(new), name(old)) && !REPEATABLE.contains(&name(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn composed(first: &str, append: &str) -> String {
+        let capture = Capture {
+            append,
+            ..Capture::default()
+        };
+        compose(first, &capture).unwrap()
+    }
+
+    #[test]
+    fn what_describes_the_machine_stays_and_what_wastes_memory_goes() {
+        let line = composed(
+            "BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1 ro quiet splash console=tty0 console=ttyS0,115200n8 pci=nomsi \
+             crashkernel=1G-:256M hugepages=512 rd.lvm.lv=vg/root systemd.unit=x default_hugepagesz=1G log-buf-len=64M",
+            "",
+        );
+        assert!(
+            line.starts_with(
+                "console=tty0 console=ttyS0,115200n8 pci=nomsi irqpoll nr_cpus=1 reset_devices "
+            ),
+            "{line}"
+        );
+        for gone in [
+            "root=",
+            "quiet",
+            "crashkernel",
+            "hugepages=512",
+            "rd.",
+            "systemd",
+            "log-buf-len",
+            "BOOT_IMAGE",
+        ] {
+            assert!(!line.contains(gone), "{gone}: {line}");
+        }
+    }
+
+    #[test]
+    fn nr_cpus_and_panic_are_always_there_once() {
+        for first in ["", "panic=0 nr_cpus=64", "panic=-1 maxcpus=4"] {
+            let line = composed(first, "");
+            let own: Vec<&str> = line
+                .split(' ')
+                .filter(|word| ["panic", "nr_cpus", "maxcpus"].contains(&name(word)))
+                .collect();
+            assert_eq!(own, ["nr_cpus=1", "panic=10"], "{first}");
+        }
+    }
+
+    #[test]
+    fn what_is_appended_wins() {
+        let line = composed(
+            "panic=3 console=ttyS0",
+            "nr_cpus=2 panic=1 console=hvc0 single.x=1",
+        );
+        assert!(line.contains("console=ttyS0"), "{line}");
+        assert!(
+            line.ends_with("nr_cpus=2 panic=1 console=hvc0 single.x=1"),
+            "{line}"
+        );
+        assert_eq!(line.matches("nr_cpus=").count(), 1);
+        assert_eq!(line.matches("panic=").count(), 1);
+    }
+
+    #[test]
+    fn the_boot_processor_is_left_alone_on_x86() {
+        let cpuinfo = "processor\t: 0\napicid\t\t: 4\ninitial apicid\t: 2\n\nprocessor\t: 1\ninitial apicid\t: 3\n";
+        assert_eq!(boot_apicid(cpuinfo), Some(2));
+        assert_eq!(boot_apicid("processor\t: 0\nBogoMIPS\t: 125.00\n\n"), None);
+        let capture = Capture {
+            boot_apicid: Some(2),
+            ..Capture::default()
+        };
+        assert!(
+            compose("", &capture)
+                .unwrap()
+                .ends_with("panic=10 disable_cpu_apicid=2")
+        );
+    }
+
+    #[test]
+    fn quoted_blanks_belong_to_their_word() {
+        let line = composed("dyndbg=\"file a.c +p\" foo -- single quiet", "");
+        assert!(
+            line.starts_with("dyndbg=\"file a.c +p\" foo irqpoll"),
+            "{line}"
+        );
+        assert!(!line.contains("--"));
+        assert_eq!(
+            compose("a=\"b", &Capture::default()),
+            Err(CommandLineError::OpenQuote("a=\"b".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_line_that_the_kernel_would_cut_is_refused() {
+        let long = "x".repeat(MOST_BYTES);
+        assert!(matches!(
+            compose(&long, &Capture::default()),
+            Err(CommandLineError::TooLong(bytes)) if bytes > MOST_BYTES
+        ));
+    }
+}
