@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! ELF64 core headers and notes: bytes to values.
+//!
+//! Source: `elf(5)`; the gABI chapters "ELF Header", "Program Header" and "Note Section".
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing
+)]
+
+use core::fmt;
+
+use crate::bytes::{u16_at, u32_at, u64_at};
+
+/// Bytes of the file header.
+pub(crate) const FILE_HEADER_BYTES: usize = 64;
+/// Bytes of a program header that are read; entries may be longer.
+pub(crate) const PROGRAM_HEADER_BYTES: usize = 56;
+/// Bytes of a note's header.
+pub(crate) const NOTE_HEADER_BYTES: u64 = 12;
+
+/// `PT_LOAD`: memory.
+pub(crate) const LOAD: u32 = 1;
+/// `PT_NOTE`: notes.
+pub(crate) const NOTE: u32 = 4;
+/// `NT_PRSTATUS`: one processor's registers.
+pub(crate) const PRSTATUS: u32 = 1;
+
+/// `e_phnum` when the count does not fit and stands in `sh_info` of the first section header.
+const PN_XNUM: u16 = 0xffff;
+
+/// `e_machine` of x86_64.
+pub(crate) const MACHINE_X86_64: u16 = 62;
+
+/// Why a file is no vmcore that we read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElfError {
+    /// It does not begin with the ELF magic.
+    NotElf,
+    /// ELF, but of 32 bits.
+    Elf32,
+    /// ELF, but big-endian.
+    BigEndian,
+    /// ELF, but no core file; the number is `e_type`.
+    NotACore(u16),
+    /// The program headers' entry size cannot be right.
+    EntrySize(u16),
+}
+
+impl fmt::Display for ElfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotElf => f.write_str("not an ELF file"),
+            Self::Elf32 => f.write_str("32-bit ELF is not supported"),
+            Self::BigEndian => f.write_str("big-endian ELF is not supported"),
+            Self::NotACore(number) => {
+                write!(f, "an ELF file, but no core (e_type is {number}, not 4)")
+            }
+            Self::EntrySize(size) => {
+                write!(
+                    f,
+                    "the ELF header gives {size} bytes a program header, fewer than 56"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for ElfError {}
+
+/// What the file header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    /// `e_machine`.
+    pub(crate) machine: u16,
+    /// Where the program headers are.
+    pub(crate) headers_offset: u64,
+    /// Bytes from one program header to the next.
+    pub(crate) header_stride: u16,
+    /// How many there are.
+    pub(crate) header_count: HeaderCount,
+}
+
+/// Where the number of program headers is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderCount {
+    /// In the file header.
+    Here(u32),
+    /// Too many for the file header: a 32-bit number at this offset, in the first section header.
+    At(u64),
+}
+
+/// Reads the file header.
+pub(crate) fn parse_file_header(bytes: &[u8; FILE_HEADER_BYTES]) -> Result<FileHeader, ElfError> {
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(ElfError::NotElf);
+    }
+    match bytes.get(4) {
+        Some(1) => return Err(ElfError::Elf32),
+        Some(2) => {}
+        _ => return Err(ElfError::NotElf),
+    }
+    match bytes.get(5) {
+        Some(1) => {}
+        Some(2) => return Err(ElfError::BigEndian),
+        _ => return Err(ElfError::NotElf),
+    }
+    let short = |offset| u16_at(bytes, offset).ok_or(ElfError::NotElf);
+    let long = |offset| u64_at(bytes, offset).ok_or(ElfError::NotElf);
+    let kind = short(16)?;
+    if kind != 4 {
+        return Err(ElfError::NotACore(kind));
+    }
+    let header_stride = short(54)?;
+    if usize::from(header_stride) < PROGRAM_HEADER_BYTES {
+        return Err(ElfError::EntrySize(header_stride));
+    }
+    let count = short(56)?;
+    let header_count = if count == PN_XNUM {
+        // `sh_info` is at byte 44 of a section header.
+        HeaderCount::At(long(40)?.saturating_add(44))
+    } else {
+        HeaderCount::Here(u32::from(count))
+    };
+    Ok(FileHeader {
+        machine: short(18)?,
+        headers_offset: long(32)?,
+        header_stride,
+        header_count,
+    })
+}
+
+/// What a program header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProgramHeader {
+    /// [`LOAD`], [`NOTE`] or something else.
+    pub(crate) kind: u32,
+    /// Where its bytes are in the file.
+    pub(crate) offset: u64,
+    /// The address by which the first kernel knew them.
+    pub(crate) virtual_address: u64,
+    /// Their address in memory.
+    pub(crate) physical_address: u64,
+    /// How many are in the file.
+    pub(crate) file_bytes: u64,
+    /// How many there were in memory.
+    pub(crate) memory_bytes: u64,
+}
+
+/// Reads a program header.
+pub(crate) fn parse_program_header(bytes: &[u8; PROGRAM_HEADER_BYTES]) -> Option<ProgramHeader> {
+    Some(ProgramHeader {
+        kind: u32_at(bytes, 0)?,
+        offset: u64_at(bytes, 8)?,
+        virtual_address: u64_at(bytes, 16)?,
+        physical_address: u64_at(bytes, 24)?,
+        file_bytes: u64_at(bytes, 32)?,
+        memory_bytes: u64_at(bytes, 40)?,
+    })
+}
+
+/// A note's header: sizes and type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoteHeader {
+    /// Bytes of the name, with its NUL.
+    pub(crate) name_bytes: u32,
+    /// Bytes of the description.
+    pub(crate) description_bytes: u32,
+    /// The note's type; its meaning depends on the name.
+    pub(crate) kind: u32,
+}
+
+impl NoteHeader {
+    /// From the note's start to its description. Name and description are padded to 4 bytes.
+    pub(crate) fn description_offset(self) -> u64 {
+        NOTE_HEADER_BYTES.saturating_add(u64::from(self.name_bytes).next_multiple_of(4))
+    }
+
+    /// From the note's start to the next one's.
+    pub(crate) fn total_bytes(self) -> u64 {
+        self.description_offset()
+            .saturating_add(u64::from(self.description_bytes).next_multiple_of(4))
+    }
+}
+
+/// Reads a note's header.
+pub(crate) fn parse_note_header(bytes: &[u8]) -> Option<NoteHeader> {
+    Some(NoteHeader {
+        name_bytes: u32_at(bytes, 0)?,
+        description_bytes: u32_at(bytes, 4)?,
+        kind: u32_at(bytes, 8)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> [u8; FILE_HEADER_BYTES] {
+        let mut bytes = [0; FILE_HEADER_BYTES];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        bytes[16] = 4;
+        bytes[18] = 62;
+        bytes[32] = 192;
+        bytes[54] = 56;
+        bytes[56] = 3;
+        bytes
+    }
+
+    #[test]
+    fn the_program_headers_need_not_follow_the_file_header() {
+        let header = parse_file_header(&sample()).unwrap();
+        assert_eq!(header.headers_offset, 192);
+        assert_eq!(header.header_count, HeaderCount::Here(3));
+        assert_eq!(header.machine, MACHINE_X86_64);
+    }
+
+    #[test]
+    fn a_count_that_does_not_fit_is_in_the_first_section_header() {
+        let mut bytes = sample();
+        bytes[56..58].copy_from_slice(&[0xff, 0xff]);
+        bytes[40..48].copy_from_slice(&0x1000_u64.to_le_bytes());
+        let header = parse_file_header(&bytes).unwrap();
+        assert_eq!(header.header_count, HeaderCount::At(0x102c));
+    }
+
+    #[test]
+    fn other_files_are_told_apart() {
+        let with = |position: usize, value: u8| {
+            let mut bytes = sample();
+            bytes[position] = value;
+            parse_file_header(&bytes)
+        };
+        assert_eq!(with(0, b'K'), Err(ElfError::NotElf));
+        assert_eq!(with(4, 1), Err(ElfError::Elf32));
+        assert_eq!(with(5, 2), Err(ElfError::BigEndian));
+        assert_eq!(with(16, 2), Err(ElfError::NotACore(2)));
+        assert_eq!(with(54, 55), Err(ElfError::EntrySize(55)));
+    }
+
+    #[test]
+    fn note_sizes_are_padded_and_cannot_overflow() {
+        let note = NoteHeader {
+            name_bytes: 5,
+            description_bytes: 0x150,
+            kind: PRSTATUS,
+        };
+        assert_eq!(note.description_offset(), 20);
+        assert_eq!(note.total_bytes(), 20 + 0x150);
+        let note = NoteHeader {
+            name_bytes: u32::MAX,
+            description_bytes: u32::MAX,
+            kind: 0,
+        };
+        assert_eq!(note.total_bytes(), 12 + (2 << 32));
+    }
+}

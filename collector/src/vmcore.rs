@@ -1,0 +1,957 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The vmcore: from a physical address to a file offset to bytes.
+//!
+//! Segments are kept as ranges of physical memory, sorted and without overlap. Every number of the file is taken as
+//! hostile: a range is clipped to the bytes that the file has, and dropped where it cannot be memory at all.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing
+)]
+
+use core::fmt;
+
+use heapless::Vec;
+
+use crate::address::{Pfn, PhysAddr, VirtAddr};
+use crate::arch::{Arch, ImageSegment, Leaf, TranslateError};
+use crate::bytes::u64_at;
+use crate::elf::{self, ElfError, HeaderCount};
+use crate::io::{IoError, Source};
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// The most separate ranges of memory that are told apart; a large server has some dozens.
+const MAX_RANGES: usize = 2048;
+/// The most bytes of VMCOREINFO that are kept: the kernel gives it one page, of 4 KiB on most machines.
+const VMCOREINFO_BYTES: usize = 16 << 10;
+/// The most note segments; `/proc/vmcore` has one.
+const MAX_NOTE_SEGMENTS: usize = 8;
+/// The most notes that are looked at.
+const MAX_NOTES: u32 = 1 << 16;
+/// No x86_64 or arm64 machine has memory beyond this address.
+const END_OF_MEMORY: u64 = 1 << 52;
+
+/// How many translations are remembered: enough for the tables and the text of the log.
+const LEAVES: usize = 4;
+
+/// What [`Vmcore::open`] needs of memory.
+pub const OPEN_BYTES: usize = MAX_RANGES * RANGE_BYTES + VMCOREINFO_BYTES;
+
+/// A stretch of physical memory that is in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    start: u64,
+    end: u64,
+    offset: u64,
+    /// Where the first kernel had it mapped; 0 when the file does not say.
+    virtual_address: u64,
+}
+
+const RANGE_BYTES: usize = 32;
+
+impl Range {
+    fn to_bytes(self) -> [u8; RANGE_BYTES] {
+        let mut bytes = [0; RANGE_BYTES];
+        let fields = [self.start, self.end, self.offset, self.virtual_address];
+        for (place, field) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
+            *place = field.to_le_bytes();
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; RANGE_BYTES]) -> Self {
+        // All four offsets are inside the array.
+        let field = |offset| u64_at(bytes, offset).unwrap_or(0);
+        Self {
+            start: field(0),
+            end: field(8),
+            offset: field(16),
+            virtual_address: field(24),
+        }
+    }
+
+    /// The same range without the bytes before `start`.
+    fn from(self, start: u64) -> Self {
+        let cut = start.saturating_sub(self.start);
+        Self {
+            start: self.start.saturating_add(cut),
+            end: self.end,
+            offset: self.offset.saturating_add(cut),
+            virtual_address: match self.virtual_address {
+                0 => 0,
+                address => address.saturating_add(cut),
+            },
+        }
+    }
+}
+
+/// A piece of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Its first byte.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// What was wrong with the file's headers, and worked around.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defects {
+    /// Segments whose addresses cannot be memory.
+    pub dropped_segments: u32,
+    /// Segments of which the file does not have all bytes.
+    pub truncated_segments: u32,
+    /// The notes end in the middle of one, or there are too many.
+    pub damaged_notes: bool,
+}
+
+/// A vmcore that is open: its headers are read, its memory is not.
+pub struct Vmcore<'m, S> {
+    source: S,
+    ranges: &'m [[u8; RANGE_BYTES]],
+    /// The range that was found last; the next address is most often in the same.
+    last_range: usize,
+    machine: u16,
+    page_shift: u32,
+    info: Vmcoreinfo<'m>,
+    info_extent: Option<Extent>,
+    notes: Vec<Extent, MAX_NOTE_SEGMENTS>,
+    cpu_count: u32,
+    image: Option<ImageSegment>,
+    arch: Option<Arch>,
+    leaves: [Option<Leaf>; LEAVES],
+    next_leaf: usize,
+    defects: Defects,
+}
+
+impl<'m, S: Source> Vmcore<'m, S> {
+    /// Reads headers, notes and VMCOREINFO. `memory` has [`OPEN_BYTES`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no vmcore that we know.
+    pub fn open(mut source: S, memory: &'m mut [u8]) -> Result<Self, OpenError> {
+        let (table, text) = memory
+            .split_at_mut_checked(MAX_RANGES.saturating_mul(RANGE_BYTES))
+            .ok_or(OpenError::Memory)?;
+        let text = text.get_mut(..VMCOREINFO_BYTES).ok_or(OpenError::Memory)?;
+        let table = table.as_chunks_mut::<RANGE_BYTES>().0;
+
+        let mut header = [0; elf::FILE_HEADER_BYTES];
+        source.read_at(0, &mut header).map_err(|error| {
+            if error == IoError::END {
+                OpenError::Elf(ElfError::NotElf)
+            } else {
+                OpenError::Io(0, error)
+            }
+        })?;
+        let header = elf::parse_file_header(&header).map_err(OpenError::Elf)?;
+        let mut segments = Segments::new(table);
+        segments.read_all(&mut source, &header)?;
+        let Segments {
+            table,
+            used,
+            notes,
+            image,
+            mut defects,
+        } = segments;
+
+        let notes_found = find_notes(&mut source, &notes);
+        defects.damaged_notes = notes_found.damaged;
+        let info = match notes_found.vmcoreinfo {
+            Some(extent) => {
+                let bytes = usize::try_from(extent.bytes)
+                    .unwrap_or(usize::MAX)
+                    .min(text.len());
+                let text = text.get_mut(..bytes).ok_or(OpenError::Memory)?;
+                source
+                    .read_at(extent.offset, text)
+                    .map_err(|error| OpenError::Io(extent.offset, error))?;
+                Vmcoreinfo::new(text)
+            }
+            None => Vmcoreinfo::default(),
+        };
+
+        let end_of_memory = info
+            .number("MAX_PHYSMEM_BITS")
+            .and_then(|bits| u32::try_from(bits).ok())
+            .and_then(|bits| 1_u64.checked_shl(bits))
+            .map_or(END_OF_MEMORY, |end| end.min(END_OF_MEMORY));
+        let table = table.get_mut(..used).unwrap_or_default();
+        let (used, beyond) = sort_and_separate(table, end_of_memory);
+        defects.dropped_segments = defects.dropped_segments.saturating_add(beyond);
+        let table: &'m [[u8; RANGE_BYTES]] = table;
+        let page_shift = info
+            .value("PAGESIZE")
+            .and_then(|text| text.parse::<u32>().ok())
+            .filter(|size| size.is_power_of_two() && (4096..=65536).contains(size))
+            .map_or(12, u32::trailing_zeros);
+        Ok(Self {
+            source,
+            ranges: table.get(..used).unwrap_or_default(),
+            last_range: 0,
+            machine: header.machine,
+            page_shift,
+            arch: Arch::detect(header.machine, &info, image),
+            info,
+            info_extent: notes_found.vmcoreinfo,
+            notes,
+            cpu_count: notes_found.cpu_count,
+            image,
+            leaves: [None; LEAVES],
+            next_leaf: 0,
+            defects,
+        })
+    }
+
+    /// The first kernel's release, as `uname -r` prints it; empty when the vmcore does not say.
+    #[must_use]
+    pub fn release(&self) -> &'m str {
+        self.info.value("OSRELEASE").unwrap_or("")
+    }
+
+    /// When the first kernel panicked, in seconds since 1970. A vmcore of a live machine has no such time.
+    #[must_use]
+    pub fn crash_time_s(&self) -> Option<i64> {
+        self.info.value("CRASHTIME")?.parse().ok()
+    }
+
+    /// The vmcore's length in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.source.size_bytes()
+    }
+
+    /// The first kernel's own words about itself.
+    #[must_use]
+    pub const fn vmcoreinfo(&self) -> Vmcoreinfo<'m> {
+        self.info
+    }
+
+    /// Where the text of VMCOREINFO is in the file.
+    #[must_use]
+    pub const fn vmcoreinfo_extent(&self) -> Option<Extent> {
+        self.info_extent
+    }
+
+    /// Where the notes are in the file, one extent for each segment of them.
+    #[must_use]
+    pub fn notes(&self) -> &[Extent] {
+        &self.notes
+    }
+
+    /// Processors that left their registers in the notes.
+    #[must_use]
+    pub const fn cpu_count(&self) -> u32 {
+        self.cpu_count
+    }
+
+    /// The machine's name as `uname -m` prints it there, where `e_machine` is one that we know.
+    #[must_use]
+    pub const fn machine_name(&self) -> Option<&'static str> {
+        crate::arch::machine_name(self.machine)
+    }
+
+    /// The physical load shift of an x86_64 kernel; 0 where there is none.
+    #[must_use]
+    pub fn phys_base(&self) -> i64 {
+        self.arch.map_or(0, |arch| arch.phys_base())
+    }
+
+    /// What was wrong with the headers.
+    #[must_use]
+    pub const fn defects(&self) -> Defects {
+        self.defects
+    }
+
+    /// Bytes of a page.
+    #[must_use]
+    pub const fn page_size(&self) -> usize {
+        // The shift is 12 to 16.
+        1_usize.wrapping_shl(self.page_shift)
+    }
+
+    /// The base-2 logarithm of the page size.
+    #[must_use]
+    pub const fn page_shift(&self) -> u32 {
+        self.page_shift
+    }
+
+    /// One past the highest pfn that is in the file.
+    #[must_use]
+    pub fn max_mapnr(&self) -> u64 {
+        self.ranges
+            .last()
+            .map_or(0, |range| self.pfn_above(Range::from_bytes(range).end))
+    }
+
+    /// Pages of which at least one byte is in the file.
+    #[must_use]
+    pub fn present_pages(&self) -> u64 {
+        let mut pages = 0_u64;
+        let mut from = Pfn(0);
+        while let Some((start, end)) = self.present_from(from) {
+            pages = pages.saturating_add(end.0.saturating_sub(start.0));
+            from = end;
+        }
+        pages
+    }
+
+    /// The first run of present pages at or behind `from`: its first pfn, and the one past its last.
+    #[must_use]
+    pub fn present_from(&self, from: Pfn) -> Option<(Pfn, Pfn)> {
+        let first_byte = from.0.checked_shl(self.page_shift)?;
+        let index = self
+            .ranges
+            .partition_point(|range| Range::from_bytes(range).end <= first_byte);
+        let mut ranges = self.ranges.get(index..)?.iter().map(Range::from_bytes);
+        let first = ranges.next()?;
+        let start = self.pfn_below(first.start).max(from.0);
+        let mut end = self.pfn_above(first.end);
+        for range in ranges {
+            if self.pfn_below(range.start) > end {
+                break;
+            }
+            end = end.max(self.pfn_above(range.end));
+        }
+        Some((Pfn(start), Pfn(end)))
+    }
+
+    const fn pfn_below(&self, address: u64) -> u64 {
+        address.wrapping_shr(self.page_shift)
+    }
+
+    fn pfn_above(&self, address: u64) -> u64 {
+        // An address is below 2^52.
+        address.div_ceil(1_u64.wrapping_shl(self.page_shift))
+    }
+
+    /// The source itself.
+    pub const fn source(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    /// Where the byte at `address` is in the file, and how many follow in one piece.
+    pub(crate) fn locate(&mut self, address: PhysAddr) -> Option<Extent> {
+        let inside = |range: &Range| range.start <= address.0 && address.0 < range.end;
+        let range = self
+            .ranges
+            .get(self.last_range)
+            .map(Range::from_bytes)
+            .filter(inside)
+            .or_else(|| {
+                let index = self
+                    .ranges
+                    .partition_point(|range| Range::from_bytes(range).end <= address.0);
+                let range = self
+                    .ranges
+                    .get(index)
+                    .map(Range::from_bytes)
+                    .filter(inside)?;
+                self.last_range = index;
+                Some(range)
+            })?;
+        let skipped = address.0.checked_sub(range.start)?;
+        Some(Extent {
+            offset: range.offset.checked_add(skipped)?,
+            bytes: range.end.checked_sub(address.0)?,
+        })
+    }
+
+    /// Fills `buf` from `address` on.
+    pub(crate) fn read_physical(
+        &mut self,
+        mut address: PhysAddr,
+        mut buf: &mut [u8],
+    ) -> Result<(), ReadError> {
+        while !buf.is_empty() {
+            let extent = self
+                .locate(address)
+                .ok_or(ReadError::NotCaptured(address))?;
+            let piece = shorter(buf.len(), extent.bytes);
+            let (now, later) = buf.split_at_mut(piece);
+            self.source
+                .read_at(extent.offset, now)
+                .map_err(|error| ReadError::Io(extent.offset, error))?;
+            address = advance(address, piece)?;
+            buf = later;
+        }
+        Ok(())
+    }
+
+    #[allow(dead_code, reason = "the page filter, which is next, reads this way")]
+    /// The `len` bytes from `address` on, when they lie in the file in one piece; `None` when they do not.
+    pub(crate) fn view_physical<'a>(
+        &'a mut self,
+        address: PhysAddr,
+        len: usize,
+        scratch: &'a mut [u8],
+    ) -> Option<Result<&'a [u8], ReadError>> {
+        let extent = self.locate(address)?;
+        if u64::try_from(len).ok()? > extent.bytes {
+            return None;
+        }
+        Some(
+            self.source
+                .view(extent.offset, len, scratch)
+                .map_err(|error| ReadError::Io(extent.offset, error)),
+        )
+    }
+
+    #[allow(dead_code, reason = "the page filter, which is next, reads this way")]
+    /// Fills `page` with one page; what the file does not have of it is zero.
+    pub(crate) fn read_page(&mut self, pfn: Pfn, page: &mut [u8]) -> Result<(), ReadError> {
+        let start = pfn.0.wrapping_shl(self.page_shift);
+        let size = self.page_size();
+        let whole = page.get_mut(..size).unwrap_or_default();
+        if self
+            .locate(PhysAddr(start))
+            .is_some_and(|extent| usize::try_from(extent.bytes).is_ok_and(|bytes| bytes >= size))
+        {
+            return self.read_physical(PhysAddr(start), whole);
+        }
+        whole.fill(0);
+        let end = start.saturating_add(u64::try_from(size).unwrap_or(0));
+        let first = self
+            .ranges
+            .partition_point(|range| Range::from_bytes(range).end <= start);
+        for range in self.ranges.get(first..).unwrap_or_default() {
+            let range = Range::from_bytes(range);
+            if range.start >= end {
+                break;
+            }
+            let range = range.from(start);
+            let piece = range.start.saturating_sub(start)..range.end.min(end).saturating_sub(start);
+            let (Ok(from), Ok(to)) = (usize::try_from(piece.start), usize::try_from(piece.end))
+            else {
+                continue;
+            };
+            let Some(part) = whole.get_mut(from..to) else {
+                continue;
+            };
+            self.source
+                .read_at(range.offset, part)
+                .map_err(|error| ReadError::Io(range.offset, error))?;
+        }
+        Ok(())
+    }
+
+    /// Translates by the first kernel's page tables alone.
+    pub(crate) fn translate_by_tables(
+        &mut self,
+        address: VirtAddr,
+    ) -> Result<(PhysAddr, u64), TranslateError> {
+        if let Some(found) = self
+            .leaves
+            .iter()
+            .flatten()
+            .find_map(|leaf| leaf.locate(address))
+        {
+            return Ok(found);
+        }
+        let arch = self.arch.ok_or(TranslateError::NoTables)?;
+        let leaf = arch.walk(address, &mut |entry| {
+            let mut bytes = [0; 8];
+            self.read_physical(entry, &mut bytes)?;
+            Ok(u64::from_le_bytes(bytes))
+        })?;
+        if let Some(place) = self.leaves.get_mut(self.next_leaf) {
+            *place = Some(leaf);
+        }
+        self.next_leaf = self.next_leaf.wrapping_add(1) % LEAVES;
+        leaf.locate(address)
+            .ok_or(TranslateError::NotMapped(address))
+    }
+
+    /// Translates by the page tables, and where those fail by the addresses that the segments carry.
+    pub(crate) fn translate(
+        &mut self,
+        address: VirtAddr,
+    ) -> Result<(PhysAddr, u64), TranslateError> {
+        let error = match self.translate_by_tables(address) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let image = self.image.map(|image| Leaf {
+            virtual_address: image.virtual_address,
+            physical_address: image.physical_address,
+            bytes: image.bytes,
+        });
+        let segments = self
+            .ranges
+            .iter()
+            .map(Range::from_bytes)
+            .filter(|range| range.virtual_address != 0)
+            .map(|range| Leaf {
+                virtual_address: VirtAddr(range.virtual_address),
+                physical_address: PhysAddr(range.start),
+                bytes: range.end.saturating_sub(range.start),
+            });
+        image
+            .into_iter()
+            .chain(segments)
+            .find_map(|leaf| leaf.locate(address))
+            .ok_or(error)
+    }
+
+    /// Fills `buf` from the virtual `address` on.
+    pub(crate) fn read_virtual(
+        &mut self,
+        mut address: VirtAddr,
+        mut buf: &mut [u8],
+    ) -> Result<(), ReadError> {
+        while !buf.is_empty() {
+            let (physical, bytes) = self.translate(address).map_err(ReadError::Translate)?;
+            let piece = shorter(buf.len(), bytes);
+            let (now, later) = buf.split_at_mut(piece);
+            self.read_physical(physical, now)?;
+            address = u64::try_from(piece)
+                .ok()
+                .and_then(|piece| address.checked_add(piece))
+                .or(later.is_empty().then_some(address))
+                .ok_or(ReadError::Translate(TranslateError::NotMapped(address)))?;
+            buf = later;
+        }
+        Ok(())
+    }
+
+    /// The 64-bit number at `address`.
+    pub(crate) fn read_u64(&mut self, address: VirtAddr) -> Result<u64, ReadError> {
+        let mut bytes = [0; 8];
+        self.read_virtual(address, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// The 32-bit number at `address`.
+    pub(crate) fn read_u32(&mut self, address: VirtAddr) -> Result<u32, ReadError> {
+        let mut bytes = [0; 4];
+        self.read_virtual(address, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+}
+
+/// The smaller of a length in memory and one in the file.
+fn shorter(in_memory: usize, in_file: u64) -> usize {
+    usize::try_from(in_file).map_or(in_memory, |in_file| in_memory.min(in_file))
+}
+
+fn advance(address: PhysAddr, bytes: usize) -> Result<PhysAddr, ReadError> {
+    u64::try_from(bytes)
+        .ok()
+        .and_then(|bytes| address.checked_add(bytes))
+        .ok_or(ReadError::NotCaptured(address))
+}
+
+/// The program headers, as they are read.
+struct Segments<'m> {
+    table: &'m mut [[u8; RANGE_BYTES]],
+    used: usize,
+    notes: Vec<Extent, MAX_NOTE_SEGMENTS>,
+    image: Option<ImageSegment>,
+    defects: Defects,
+}
+
+impl<'m> Segments<'m> {
+    fn new(table: &'m mut [[u8; RANGE_BYTES]]) -> Self {
+        Self {
+            table,
+            used: 0,
+            notes: Vec::new(),
+            image: None,
+            defects: Defects::default(),
+        }
+    }
+
+    fn read_all<S: Source>(
+        &mut self,
+        source: &mut S,
+        header: &elf::FileHeader,
+    ) -> Result<(), OpenError> {
+        let count = match header.header_count {
+            HeaderCount::Here(count) => count,
+            HeaderCount::At(offset) => {
+                let mut bytes = [0; 4];
+                source
+                    .read_at(offset, &mut bytes)
+                    .map_err(|error| OpenError::Io(offset, error))?;
+                u32::from_le_bytes(bytes)
+            }
+        };
+        let stride = u64::from(header.header_stride);
+        let end = u64::from(count)
+            .checked_mul(stride)
+            .and_then(|bytes| bytes.checked_add(header.headers_offset))
+            .filter(|&end| end <= source.size_bytes());
+        if end.is_none() {
+            return Err(OpenError::HeadersBeyondEnd(count));
+        }
+        let mut offset = header.headers_offset;
+        for _ in 0..count {
+            let mut bytes = [0; elf::PROGRAM_HEADER_BYTES];
+            source
+                .read_at(offset, &mut bytes)
+                .map_err(|error| OpenError::Io(offset, error))?;
+            if let Some(segment) = elf::parse_program_header(&bytes) {
+                self.take(&segment, header.machine, source.size_bytes())?;
+            }
+            offset = offset.saturating_add(stride);
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        segment: &elf::ProgramHeader,
+        machine: u16,
+        file_bytes: u64,
+    ) -> Result<(), OpenError> {
+        let available = file_bytes.saturating_sub(segment.offset);
+        match segment.kind {
+            elf::NOTE => {
+                let bytes = segment.file_bytes.min(available);
+                if bytes < segment.file_bytes {
+                    self.defects.damaged_notes = true;
+                }
+                // An eighth segment of notes and more are left alone: no producer writes them.
+                let _ = self.notes.push(Extent {
+                    offset: segment.offset,
+                    bytes,
+                });
+                Ok(())
+            }
+            elf::LOAD => self.take_load(segment, machine, available),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_load(
+        &mut self,
+        segment: &elf::ProgramHeader,
+        machine: u16,
+        available: u64,
+    ) -> Result<(), OpenError> {
+        let claimed = segment.file_bytes.min(segment.memory_bytes);
+        if claimed == 0 {
+            return Ok(());
+        }
+        let start = segment.physical_address;
+        let plausible = start
+            .checked_add(claimed)
+            .is_some_and(|end| end <= END_OF_MEMORY);
+        if !plausible {
+            self.defects.dropped_segments = self.defects.dropped_segments.saturating_add(1);
+            return Ok(());
+        }
+        let bytes = claimed.min(available);
+        if bytes < claimed {
+            self.defects.truncated_segments = self.defects.truncated_segments.saturating_add(1);
+        }
+        let virtual_address = VirtAddr(segment.virtual_address);
+        if self.image.is_none() && Arch::is_image_address(machine, virtual_address) {
+            self.image = Some(ImageSegment {
+                virtual_address,
+                physical_address: PhysAddr(start),
+                bytes: claimed,
+            });
+        }
+        if bytes == 0 {
+            return Ok(());
+        }
+        let place = self
+            .table
+            .get_mut(self.used)
+            .ok_or(OpenError::TooManySegments)?;
+        *place = Range {
+            start,
+            end: start.saturating_add(bytes),
+            offset: segment.offset,
+            virtual_address: segment.virtual_address,
+        }
+        .to_bytes();
+        self.used = self.used.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// Sorts the ranges by address and cuts what overlaps, which is the same memory twice: the kernel's image lies in the
+/// range of memory around it. Returns how many are left, and how many lay beyond `end_of_memory`.
+fn sort_and_separate(table: &mut [[u8; RANGE_BYTES]], end_of_memory: u64) -> (usize, u32) {
+    table.sort_unstable_by_key(|bytes| {
+        let range = Range::from_bytes(bytes);
+        (
+            range.start,
+            u64::MAX.saturating_sub(range.end),
+            range.offset,
+        )
+    });
+    let mut kept = 0_usize;
+    let mut beyond = 0_u32;
+    let mut covered_to = 0;
+    for index in 0..table.len() {
+        let Some(range) = table.get(index).map(Range::from_bytes) else {
+            break;
+        };
+        if range.end > end_of_memory {
+            beyond = beyond.saturating_add(1);
+        }
+        let mut range = range.from(covered_to.max(range.start));
+        range.end = range.end.min(end_of_memory);
+        if range.start >= range.end {
+            continue;
+        }
+        covered_to = range.end;
+        if let Some(place) = table.get_mut(kept) {
+            *place = range.to_bytes();
+            kept = kept.saturating_add(1);
+        }
+    }
+    (kept, beyond)
+}
+
+/// What the notes hold.
+#[derive(Default)]
+struct NotesFound {
+    vmcoreinfo: Option<Extent>,
+    cpu_count: u32,
+    damaged: bool,
+}
+
+/// Looks through the notes for VMCOREINFO and counts the processors. Notes can be large (a driver's dump), so only
+/// their headers and names are read.
+fn find_notes<S: Source>(source: &mut S, segments: &[Extent]) -> NotesFound {
+    let mut found = NotesFound::default();
+    let mut budget = MAX_NOTES;
+    for segment in segments {
+        let mut offset = segment.offset;
+        let end = segment.offset.saturating_add(segment.bytes);
+        while end.saturating_sub(offset) >= elf::NOTE_HEADER_BYTES {
+            // The longest name that means something to us is "VMCOREINFO" with its NUL.
+            let mut bytes = [0; 12 + 11];
+            let here = shorter(bytes.len(), end.saturating_sub(offset));
+            let read = bytes
+                .get_mut(..here)
+                .map(|part| source.read_at(offset, part));
+            let (Some(Ok(())), Some(note)) = (read, elf::parse_note_header(&bytes)) else {
+                found.damaged = true;
+                break;
+            };
+            if note.name_bytes == 0 && note.description_bytes == 0 && note.kind == 0 {
+                // Padding behind the last note.
+                break;
+            }
+            let next = offset.saturating_add(note.total_bytes());
+            let description = Extent {
+                offset: offset.saturating_add(note.description_offset()),
+                bytes: u64::from(note.description_bytes),
+            };
+            let description_end = description.offset.saturating_add(description.bytes);
+            budget = budget.saturating_sub(1);
+            if description_end > end || budget == 0 {
+                found.damaged = true;
+                break;
+            }
+            let name = bytes.get(12..).unwrap_or_default();
+            let is_named = |wanted: &[u8]| {
+                u32::try_from(wanted.len()) == Ok(note.name_bytes) && name.starts_with(wanted)
+            };
+            if is_named(b"VMCOREINFO\0") && found.vmcoreinfo.is_none() {
+                found.vmcoreinfo = Some(description);
+            } else if is_named(b"CORE\0") && note.kind == elf::PRSTATUS {
+                found.cpu_count = found.cpu_count.saturating_add(1);
+            }
+            offset = next;
+        }
+    }
+    found
+}
+
+/// Why a vmcore could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The vmcore could not be read at this byte offset.
+    Io(u64, IoError),
+    /// It is no vmcore that we read.
+    Elf(ElfError),
+    /// The program headers, of which there are this many, do not fit into the file.
+    HeadersBeyondEnd(u32),
+    /// There are more separate ranges of memory than can be told apart.
+    TooManySegments,
+    /// The caller gave less than [`OPEN_BYTES`].
+    Memory,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(offset, error) => {
+                write!(f, "reading the vmcore's headers at byte {offset}: {error}")
+            }
+            Self::Elf(error) => write!(f, "reading the vmcore's header: {error}"),
+            Self::HeadersBeyondEnd(count) => write!(
+                f,
+                "the vmcore's {count} program headers reach beyond its end; it is cut short or damaged"
+            ),
+            Self::TooManySegments => {
+                write!(f, "the vmcore has more than {MAX_RANGES} memory segments")
+            }
+            Self::Memory => write!(f, "opening a vmcore needs {OPEN_BYTES} bytes of memory"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+/// Why memory of the first kernel could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// No `PT_LOAD` segment covers this address: the kernel never exported it.
+    NotCaptured(PhysAddr),
+    /// The virtual address leads nowhere.
+    Translate(TranslateError),
+    /// The vmcore could not be read at this byte offset.
+    Io(u64, IoError),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCaptured(address) => {
+                write!(f, "memory at {address} is not in the vmcore")
+            }
+            Self::Translate(error) => error.fmt(f),
+            Self::Io(offset, error) => write!(f, "reading the vmcore at byte {offset}: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+mod tests {
+    use super::*;
+
+    struct Bytes(std::vec::Vec<u8>);
+
+    impl Source for Bytes {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+            let start = usize::try_from(offset).map_err(|_| IoError::END)?;
+            let end = start.checked_add(buf.len()).ok_or(IoError::END)?;
+            buf.copy_from_slice(self.0.get(start..end).ok_or(IoError::END)?);
+            Ok(())
+        }
+    }
+
+    /// A header, the loads as (file offset, physical address, bytes), and behind them 64 KiB whose byte at file offset
+    /// n is n >> 8.
+    fn file(loads: &[(u64, u64, u64)]) -> Bytes {
+        let mut bytes = vec![0_u8; 64];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        bytes[16] = 4;
+        bytes[18] = 62;
+        bytes[32] = 64;
+        bytes[54] = 56;
+        bytes[56] = loads.len() as u8;
+        for &(offset, address, length) in loads {
+            bytes.extend(1_u32.to_le_bytes());
+            bytes.extend(7_u32.to_le_bytes());
+            for field in [offset, 0, address, length, length, 0] {
+                bytes.extend(field.to_le_bytes());
+            }
+        }
+        let start = bytes.len();
+        bytes.extend((start..1 << 16).map(|position| (position >> 8) as u8));
+        Bytes(bytes)
+    }
+
+    fn open(loads: &[(u64, u64, u64)], check: impl FnOnce(Vmcore<'_, Bytes>)) {
+        let mut memory = vec![0; OPEN_BYTES];
+        check(Vmcore::open(file(loads), &mut memory).unwrap());
+    }
+
+    #[test]
+    fn segments_are_sorted_and_overlap_counts_once() {
+        let loads = [
+            (0x4000, 0x10_2000, 0x1000),
+            (0x8000, 0x20_0000, 0x2000),
+            (0x2000, 0x10_0000, 0x4000),
+        ];
+        open(&loads, |mut vmcore| {
+            assert_eq!(vmcore.present_pages(), 6);
+            assert_eq!(vmcore.max_mapnr(), 0x202);
+            assert_eq!(vmcore.present_from(Pfn(0)), Some((Pfn(0x100), Pfn(0x104))));
+            assert_eq!(
+                vmcore.present_from(Pfn(0x102)),
+                Some((Pfn(0x102), Pfn(0x104)))
+            );
+            assert_eq!(
+                vmcore.present_from(Pfn(0x104)),
+                Some((Pfn(0x200), Pfn(0x202)))
+            );
+            assert_eq!(vmcore.present_from(Pfn(0x202)), None);
+            let mut byte = [0];
+            vmcore
+                .read_physical(PhysAddr(0x20_1f00), &mut byte)
+                .unwrap();
+            assert_eq!(byte, [0x9f]);
+            let error = vmcore.read_physical(PhysAddr(0x10_4000), &mut byte);
+            assert_eq!(error, Err(ReadError::NotCaptured(PhysAddr(0x10_4000))));
+        });
+    }
+
+    #[test]
+    fn pages_partly_covered_are_stitched_and_filled_with_zeroes() {
+        let loads = [(0x2000, 0x10_0100, 0x200), (0x5000, 0x10_0800, 0x900)];
+        open(&loads, |mut vmcore| {
+            assert_eq!(vmcore.present_pages(), 2);
+            let mut page = [0xee; 4096];
+            vmcore.read_page(Pfn(0x100), &mut page).unwrap();
+            for (position, &byte) in page.iter().enumerate() {
+                let expected = match position {
+                    0x100..0x300 => 0x20 + ((position - 0x100) >> 8) as u8,
+                    0x800.. => 0x50 + ((position - 0x800) >> 8) as u8,
+                    _ => 0,
+                };
+                assert_eq!(byte, expected, "{position:#x}");
+            }
+            vmcore.read_page(Pfn(0x101), &mut page).unwrap();
+            assert_eq!((page[0], page[0xff], page[0x100]), (0x58, 0x58, 0));
+        });
+    }
+
+    #[test]
+    fn impossible_segments_are_dropped_and_cut_ones_clipped() {
+        let loads = [
+            (0x2000, u64::MAX - 0xfff, 0x2000),
+            (0x2000, 1 << 52, 0x1000),
+            (0xf000, 0x10_0000, 0x8000),
+            (1 << 40, 0x40_0000, 0x1000),
+        ];
+        open(&loads, |vmcore| {
+            assert_eq!(vmcore.present_pages(), 1);
+            assert_eq!(
+                vmcore.defects(),
+                Defects {
+                    dropped_segments: 2,
+                    truncated_segments: 2,
+                    damaged_notes: false
+                }
+            );
+        });
+    }
+
+    #[test]
+    fn headers_beyond_the_end_are_an_error() {
+        let mut source = file(&[]);
+        source.0[56] = 0xff;
+        source.0[57] = 0xfe;
+        let mut memory = vec![0; OPEN_BYTES];
+        let error = Vmcore::open(source, &mut memory).err();
+        assert_eq!(error, Some(OpenError::HeadersBeyondEnd(0xfeff)));
+        let error = Vmcore::open(Bytes(vec![0x7f; 10]), &mut memory).err();
+        assert_eq!(error, Some(OpenError::Elf(ElfError::NotElf)));
+    }
+}
