@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kdump-compressed format, version 6: what makedumpfile writes and crash, drgn and libkdumpfile read.
+//!
+//! ```text
+//! block 0          header                      names, time, block size, compression, complete or not
+//! block 1 …        sub header, notes           registers of the CPUs and VMCOREINFO, as the vmcore had them
+//!        …         1st bitmap                  a bit for each pfn: the page exists
+//!        …         2nd bitmap                  a bit for each pfn: the dumpfile has the page
+//!        …         page descriptors            24 bytes for each bit that is set in the 2nd bitmap
+//!        …         page data                   back to back, each page compressed by itself
+//! ```
+
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing
+)]
+
+pub mod header;
+mod run;
+pub mod writer;
+
+pub use header::{Extent, FileMap, Header, HeaderError, PageDesc, SubHeader, Utsname};
+pub use writer::{Bitmap, Facts, Summary, WriteError, Writer};

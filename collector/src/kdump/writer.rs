@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Writes a dumpfile in one pass, from memory that the caller gives.
+
+use super::header::{
+    self, Extent, FLAG_INCOMPLETE, FileMap, HEADER_BYTES, Header, MAX_BLOCK_BYTES, PAGE_DESC_BYTES,
+    PageDesc, SUB_HEADER_BYTES, SubHeader, Utsname, VERSION,
+};
+use super::run::{Cut, Run, as_u64};
+use crate::codec::Codec;
+use crate::io::{IoError, Sink};
+use config::DumpLevel;
+use core::fmt;
+
+/// Data is written this many bytes at a time.
+const DATA_UNIT: usize = 256 * 1024;
+/// Room for the page that makes a unit full.
+#[allow(clippy::as_conversions, reason = "a constant of 17 bits")]
+const DATA_BYTES: usize = DATA_UNIT + MAX_BLOCK_BYTES as usize;
+/// Descriptors wait for data to be written, and longer only while they are fewer than this.
+const DESCS_BYTES: usize = 64 * 1024;
+/// Descriptors are written in whole blocks.
+const DESCS_UNIT: usize = 4096;
+
+/// What a dumpfile says about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The crashed kernel's names.
+    pub utsname: &'a Utsname,
+    /// When it crashed, seconds since 1970.
+    pub crash_time_s: i64,
+    /// Bytes of a page.
+    pub page_bytes: u32,
+    /// One past the highest pfn.
+    pub max_mapnr: u64,
+    /// Pages that the dumpfile will have: the bits that are set in the 2nd bitmap.
+    pub page_count: u64,
+    /// CPUs whose registers stand in the notes.
+    pub nr_cpus: u32,
+    /// Where the kernel was loaded, as a signed number in two's complement.
+    pub phys_base: u64,
+    /// The dump level that the pages were chosen by.
+    pub dump_level: DumpLevel,
+    /// Bytes of the vmcore's notes.
+    pub notes_bytes: u64,
+    /// The text of VMCOREINFO, counted from the start of the notes.
+    pub vmcoreinfo: Extent,
+}
+
+/// Which of a dumpfile's two bitmaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bitmap {
+    /// The 1st: the page exists in the vmcore.
+    Present,
+    /// The 2nd: the dumpfile has the page.
+    Dumpable,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Pages that can be read from the dumpfile.
+    pub pages: u64,
+    /// Pages among them that share another one's data.
+    pub shared_pages: u64,
+    /// Pages among them that are stored as they are.
+    pub raw_pages: u64,
+    /// Bytes from the dumpfile's start to its end.
+    pub file_bytes: u64,
+}
+
+/// Why a dumpfile could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// The sink failed at this byte offset.
+    Sink(u64, IoError),
+    /// The facts fit no dumpfile: a page size that is no power of two from 4 KiB to 64 KiB, or counts that are too large.
+    Facts,
+    /// `memory` has fewer than [`Writer::MEMORY_BYTES`].
+    Memory,
+    /// The notes, a bitmap or the pages do not match the facts; the text says which.
+    Mismatch(&'static str),
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sink(offset, error) => write!(f, "writing at byte {offset}: {error}"),
+            Self::Facts => f.write_str("page size or page counts that no dumpfile can have"),
+            Self::Memory => write!(
+                f,
+                "a dumpfile's writer needs {MEMORY_BYTES} bytes of memory"
+            ),
+            Self::Mismatch(what) => write!(f, "the dumpfile's parts do not match: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+/// Writes a dumpfile: [`begin`](Writer::begin), all notes, the windows of both bitmaps, the pages in ascending order,
+/// [`finish`](Writer::finish).
+///
+/// The header goes out first and says "incomplete"; `finish` writes it again without that. So a dumpfile whose writer
+/// was killed says of itself what it is.
+#[derive(Debug)]
+pub struct Writer<'m, K> {
+    sink: K,
+    codec: Codec<'m>,
+    header: Header,
+    map: FileMap,
+    notes_left: u64,
+    page_count: u64,
+    max_mapnr: u64,
+    /// Notes first, then page data.
+    data: Run<'m>,
+    descs: Run<'m>,
+    /// Behind the last page that was put.
+    cut: Cut,
+    /// The block that all zero pages share.
+    zero: Option<PageDesc>,
+    /// The last page's descriptor.
+    last: Option<PageDesc>,
+    shared_pages: u64,
+    raw_pages: u64,
+    written_bytes: u64,
+}
+
+const MEMORY_BYTES: usize = DATA_BYTES + DESCS_BYTES;
+
+impl<'m, K: Sink> Writer<'m, K> {
+    /// Bytes of memory that a writer works in, besides its codec.
+    pub const MEMORY_BYTES: usize = MEMORY_BYTES;
+
+    /// Starts a dumpfile. Nothing reaches the sink before the notes are complete.
+    ///
+    /// # Errors
+    /// [`WriteError::Facts`], [`WriteError::Memory`]; where there are no notes, also what the sink said.
+    pub fn begin(
+        sink: K,
+        facts: &Facts<'_>,
+        codec: Codec<'m>,
+        memory: &'m mut [u8],
+    ) -> Result<Self, WriteError> {
+        let map = FileMap::new(
+            facts.page_bytes,
+            facts.notes_bytes,
+            facts.max_mapnr,
+            facts.page_count,
+        )
+        .ok_or(WriteError::Facts)?;
+        let memory = memory.get_mut(..MEMORY_BYTES).ok_or(WriteError::Memory)?;
+        let (data, descs) = memory
+            .split_at_mut_checked(DATA_BYTES)
+            .ok_or(WriteError::Memory)?;
+        let header = Header {
+            version: VERSION,
+            utsname: *facts.utsname,
+            crash_time_s: facts.crash_time_s,
+            status: header::compression_flag(codec.compression()) | FLAG_INCOMPLETE,
+            block_bytes: map.block_bytes,
+            sub_header_blocks: map.sub_header_blocks,
+            bitmap_blocks: map.bitmap_blocks,
+            max_mapnr: u32::try_from(facts.max_mapnr).unwrap_or(u32::MAX),
+            nr_cpus: facts.nr_cpus,
+        };
+        let notes_offset = u64::from(map.block_bytes).saturating_add(as_u64(SUB_HEADER_BYTES));
+        let at = |extent: Extent| Extent {
+            offset: if extent.bytes == 0 {
+                0
+            } else {
+                notes_offset.saturating_add(extent.offset)
+            },
+            bytes: extent.bytes,
+        };
+        let sub_header = SubHeader {
+            phys_base: facts.phys_base,
+            dump_level: facts.dump_level.number().into(),
+            vmcoreinfo: at(facts.vmcoreinfo),
+            notes: at(Extent {
+                offset: 0,
+                bytes: facts.notes_bytes,
+            }),
+            max_mapnr: facts.max_mapnr,
+            ..SubHeader::default()
+        };
+        let mut writer = Self {
+            sink,
+            codec,
+            header,
+            notes_left: facts.notes_bytes,
+            page_count: facts.page_count,
+            max_mapnr: facts.max_mapnr,
+            data: Run::new(data, 0, DATA_UNIT),
+            descs: Run::new(descs, map.descs, DESCS_UNIT),
+            map,
+            cut: Cut::default(),
+            zero: None,
+            last: None,
+            shared_pages: 0,
+            raw_pages: 0,
+            written_bytes: 0,
+        };
+        writer.data.fill(&header.encode());
+        writer.pad_data(map.block_bytes.into())?;
+        writer.data.fill(&sub_header.encode());
+        if writer.notes_left == 0 {
+            writer.end_notes()?;
+        }
+        Ok(writer)
+    }
+
+    /// Adds to the notes. They are copied as they are; how they are cut into calls makes no difference.
+    ///
+    /// # Errors
+    /// What the sink said; [`WriteError::Mismatch`] when they are more than announced.
+    pub fn put_notes(&mut self, notes: &[u8]) -> Result<(), WriteError> {
+        self.notes_left = self
+            .notes_left
+            .checked_sub(as_u64(notes.len()))
+            .ok_or(WriteError::Mismatch("more notes than announced"))?;
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let mut rest = notes;
+        loop {
+            rest = self.data.fill(rest);
+            if rest.is_empty() {
+                break;
+            }
+            self.flush_data()?;
+        }
+        if self.notes_left == 0 {
+            self.end_notes()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a window of a bitmap: a bit for each pfn from `first_byte * 8` on, the lowest bit first. The windows may
+    /// come in any order and cover every byte once; the one with the last byte also writes the zeros behind it.
+    ///
+    /// # Errors
+    /// What the sink said; [`WriteError::Mismatch`] when the window reaches beyond the highest pfn.
+    pub fn put_bitmap(
+        &mut self,
+        bitmap: Bitmap,
+        first_byte: u64,
+        window: &[u8],
+    ) -> Result<(), WriteError> {
+        let start = match bitmap {
+            Bitmap::Present => self.map.present,
+            Bitmap::Dumpable => self.map.dumpable,
+        };
+        let end = first_byte.saturating_add(as_u64(window.len()));
+        if end > self.map.bitmap_bytes {
+            return Err(WriteError::Mismatch("a bitmap beyond the highest pfn"));
+        }
+        let offset = start.saturating_add(first_byte);
+        self.write_at(offset, window)?;
+        if end == self.map.bitmap_bytes {
+            let padding = end
+                .next_multiple_of(self.map.block_bytes.into())
+                .saturating_sub(end);
+            self.write_zeros(start.saturating_add(end), padding)?;
+        }
+        Ok(())
+    }
+
+    /// Compresses and adds a page. Pages come in ascending order of their pfn; a page that equals the one before it
+    /// shares its data.
+    ///
+    /// # Errors
+    /// What the sink said; [`WriteError::Mismatch`] when the page's length, its order or the number of pages is not as
+    /// announced.
+    pub fn put_page(&mut self, pfn: u64, page: &[u8]) -> Result<(), WriteError> {
+        self.check_page(pfn, page.len())?;
+        let offset = self.data.end();
+        let flag = header::compression_flag(self.codec.compression());
+        let free = self.data.free();
+        let (bytes, flags) = match self.codec.compress(page, free) {
+            Some(bytes) => (bytes, flag),
+            None => {
+                let place = free
+                    .get_mut(..page.len())
+                    .ok_or(WriteError::Mismatch("a page without room"))?;
+                place.copy_from_slice(page);
+                (page.len(), 0)
+            }
+        };
+        let desc = PageDesc {
+            offset,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            flags,
+            page_flags: 0,
+        };
+        let repeats = self.last.filter(|last| {
+            (last.bytes, last.flags) == (desc.bytes, desc.flags)
+                && self.data.repeats(last.offset, bytes)
+        });
+        if let Some(last) = repeats {
+            self.shared_pages = self.shared_pages.saturating_add(1);
+            return self.put_desc(pfn, &last, 0);
+        }
+        if flags == 0 {
+            self.raw_pages = self.raw_pages.saturating_add(1);
+        }
+        self.last = Some(desc);
+        self.put_desc(pfn, &desc, bytes)
+    }
+
+    /// Adds a page of zeros. All of them share one block, stored as it is, as makedumpfile has it.
+    ///
+    /// # Errors
+    /// As [`Writer::put_page`].
+    pub fn put_zero_page(&mut self, pfn: u64) -> Result<(), WriteError> {
+        let page_bytes = self.page_bytes();
+        self.check_page(pfn, page_bytes)?;
+        if let Some(zero) = self.zero {
+            self.shared_pages = self.shared_pages.saturating_add(1);
+            return self.put_desc(pfn, &zero, 0);
+        }
+        let zero = PageDesc {
+            offset: self.data.end(),
+            bytes: self.map.block_bytes,
+            flags: 0,
+            page_flags: 0,
+        };
+        self.data
+            .free()
+            .get_mut(..page_bytes)
+            .ok_or(WriteError::Mismatch("a page without room"))?
+            .fill(0);
+        self.zero = Some(zero);
+        self.raw_pages = self.raw_pages.saturating_add(1);
+        self.put_desc(pfn, &zero, page_bytes)
+    }
+
+    /// Bytes that reached the sink so far.
+    #[must_use]
+    pub const fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Writes what still waits, says in the header that the dump is complete, and syncs.
+    ///
+    /// # Errors
+    /// What the sink said; [`WriteError::Mismatch`] when there were fewer notes or pages than announced.
+    pub fn finish(&mut self) -> Result<Summary, WriteError> {
+        if self.notes_left != 0 {
+            return Err(WriteError::Mismatch("fewer notes than announced"));
+        }
+        if self.cut.pages != self.page_count {
+            return Err(WriteError::Mismatch("fewer pages than announced"));
+        }
+        let file_bytes = self.data.end();
+        self.flush_rest()?;
+        self.write_header(self.header.status & !FLAG_INCOMPLETE)?;
+        Ok(Summary {
+            pages: self.cut.pages,
+            shared_pages: self.shared_pages,
+            raw_pages: self.raw_pages,
+            file_bytes,
+        })
+    }
+
+    /// Makes the best of a dump that cannot be completed, because the sink is full or the vmcore ended: a dumpfile
+    /// that says "incomplete" and whose 2nd bitmap has the pages that really are in it.
+    ///
+    /// To be called once, after the notes and both bitmaps were put and any other call failed or no more pages will
+    /// come. Errors on the way are met by keeping fewer pages. Where the bitmap cannot be changed any more, the
+    /// descriptors of lost pages say "lost" (offset 0) as far as they can be written.
+    ///
+    /// # Errors
+    /// What the sink said about the header or the sync. The header that is on the sink says "incomplete" all the same.
+    pub fn finish_incomplete(&mut self) -> Result<Summary, WriteError> {
+        if self.notes_left != 0 {
+            return Err(WriteError::Mismatch("fewer notes than announced"));
+        }
+        let cut = self.cut;
+        let data = match self.data.flush_all(&mut self.sink, cut) {
+            Ok(()) => cut,
+            Err(_) => self.data.written(),
+        };
+        let descs = match self.descs.flush_all(&mut self.sink, cut) {
+            Ok(()) => cut,
+            Err(_) => self.descs.written(),
+        };
+        let kept = if data.pages < descs.pages {
+            data
+        } else {
+            descs
+        };
+        let file_bytes = self.data.end();
+        self.data.discard();
+        self.descs.discard();
+        if self.drop_from_bitmap(kept).is_err() {
+            // The page that the cut is in has part of its descriptor on the sink; it is written whole.
+            let lost = kept
+                .pages
+                .saturating_mul(as_u64(PAGE_DESC_BYTES))
+                .saturating_add(self.map.descs);
+            let _best_effort = self.write_zeros(lost, self.map.descs_end.saturating_sub(lost));
+        }
+        self.write_header(self.header.status)?;
+        Ok(Summary {
+            pages: kept.pages,
+            shared_pages: self.shared_pages,
+            raw_pages: self.raw_pages,
+            file_bytes,
+        })
+    }
+
+    /// Gives the sink back.
+    pub fn into_sink(self) -> K {
+        self.sink
+    }
+
+    fn page_bytes(&self) -> usize {
+        usize::try_from(self.map.block_bytes).unwrap_or(usize::MAX)
+    }
+
+    fn check_page(&self, pfn: u64, bytes: usize) -> Result<(), WriteError> {
+        if bytes != self.page_bytes() {
+            return Err(WriteError::Mismatch("a page of another size"));
+        }
+        if pfn < self.cut.pfn {
+            return Err(WriteError::Mismatch("pages in descending order"));
+        }
+        if pfn >= self.max_mapnr {
+            return Err(WriteError::Mismatch("a page beyond the highest pfn"));
+        }
+        if self.notes_left != 0 {
+            return Err(WriteError::Mismatch("fewer notes than announced"));
+        }
+        if self.cut.pages >= self.page_count {
+            return Err(WriteError::Mismatch("more pages than announced"));
+        }
+        Ok(())
+    }
+
+    /// Adds a descriptor and the `bytes` of data that were filled in for it, then writes what has become a unit.
+    fn put_desc(&mut self, pfn: u64, desc: &PageDesc, bytes: usize) -> Result<(), WriteError> {
+        let before = self.cut.before(pfn);
+        let after = before.after();
+        self.cut = after;
+        if bytes != 0 {
+            self.data.grow(bytes, before, after);
+        }
+        let encoded = desc.encode();
+        if let Some(place) = self.descs.free().first_chunk_mut() {
+            *place = encoded;
+        }
+        self.descs.grow(encoded.len(), before, after);
+        if self.data.len() >= DATA_UNIT {
+            // Descriptors first: what a full disk then cuts off is data, and all data before it can be found.
+            self.flush_descs()?;
+            self.flush_data()?;
+        } else if self.descs.free().len() < PAGE_DESC_BYTES {
+            self.flush_descs()?;
+        }
+        Ok(())
+    }
+
+    fn flush_descs(&mut self) -> Result<(), WriteError> {
+        let waiting = self.descs.len();
+        self.descs.flush_units(&mut self.sink)?;
+        self.count(waiting.saturating_sub(self.descs.len()));
+        Ok(())
+    }
+
+    fn flush_data(&mut self) -> Result<(), WriteError> {
+        let waiting = self.data.len();
+        self.data.flush_units(&mut self.sink)?;
+        self.count(waiting.saturating_sub(self.data.len()));
+        Ok(())
+    }
+
+    /// Writes all that waits, and the zeros between the descriptors and the data.
+    fn flush_rest(&mut self) -> Result<(), WriteError> {
+        let waiting = self.descs.len().saturating_add(self.data.len());
+        self.descs.flush_all(&mut self.sink, self.cut)?;
+        self.data.flush_all(&mut self.sink, self.cut)?;
+        self.count(waiting);
+        let gap = self.map.data.saturating_sub(self.map.descs_end);
+        self.write_zeros(self.map.descs_end, gap)
+    }
+
+    /// Fills the notes' last block up with zeros and makes the run the one of the page data.
+    fn end_notes(&mut self) -> Result<(), WriteError> {
+        self.pad_data(self.map.present)?;
+        let waiting = self.data.len();
+        self.data.flush_all(&mut self.sink, Cut::default())?;
+        self.count(waiting);
+        self.data.restart(self.map.data);
+        Ok(())
+    }
+
+    /// Adds zeros to the data up to this offset of the file.
+    fn pad_data(&mut self, offset: u64) -> Result<(), WriteError> {
+        const ZEROS: [u8; 512] = [0; 512];
+        loop {
+            let missing = offset.saturating_sub(self.data.end());
+            if missing == 0 {
+                return Ok(());
+            }
+            let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+            let zeros = ZEROS.get(..missing).unwrap_or(&ZEROS);
+            if !self.data.fill(zeros).is_empty() {
+                self.flush_data()?;
+            }
+        }
+    }
+
+    /// Clears the bits from the cut on, which may be many: through the data's buffer, which is free by now.
+    fn drop_from_bitmap(&mut self, cut: Cut) -> Result<(), WriteError> {
+        let Some(byte) = cut
+            .pfn
+            .checked_div(8)
+            .filter(|_| cut.pages != self.page_count)
+        else {
+            return Ok(());
+        };
+        let missing = self.map.bitmap_bytes.saturating_sub(byte);
+        if missing == 0 {
+            return Ok(());
+        }
+        let offset = self.map.dumpable.saturating_add(byte);
+        self.write_at(offset, &[cut.bits])?;
+        self.write_zeros(offset.saturating_add(1), missing.saturating_sub(1))
+    }
+
+    /// Writes zeros, through the free part of the data's buffer.
+    fn write_zeros(&mut self, offset: u64, bytes: u64) -> Result<(), WriteError> {
+        let free = self.data.free();
+        let window = usize::try_from(bytes).unwrap_or(usize::MAX).min(free.len());
+        let zeros = free.get_mut(..window).unwrap_or_default();
+        zeros.fill(0);
+        let mut done = 0_u64;
+        while done < bytes {
+            let left = usize::try_from(bytes.saturating_sub(done)).unwrap_or(usize::MAX);
+            let now = zeros.get(..left).unwrap_or(zeros);
+            let at = offset.saturating_add(done);
+            self.sink
+                .write_at(at, now)
+                .map_err(|error| WriteError::Sink(at, error))?;
+            done = done.saturating_add(as_u64(now.len()));
+        }
+        self.count(usize::try_from(bytes).unwrap_or(0));
+        Ok(())
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.sink
+            .write_at(offset, bytes)
+            .map_err(|error| WriteError::Sink(offset, error))?;
+        self.count(bytes.len());
+        Ok(())
+    }
+
+    fn write_header(&mut self, status: u32) -> Result<(), WriteError> {
+        let bytes: [u8; HEADER_BYTES] = Header {
+            status,
+            ..self.header
+        }
+        .encode();
+        self.write_at(0, &bytes)?;
+        self.sink
+            .sync()
+            .map_err(|error| WriteError::Sink(self.data.end(), error))
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.written_bytes = self.written_bytes.saturating_add(as_u64(bytes));
+    }
+}
