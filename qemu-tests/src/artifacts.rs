@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is under test, built as it is shipped: release builds, each by a run of cargo of its own.
+//!
+//! One run for all would let the features that a host command turns on reach init as well.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::run::run;
+use crate::setup::cargo;
+use crate::vm::target_folder;
+
+/// Where cargo puts builds for a target that is named.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+type Built = OnceLock<Result<PathBuf, String>>;
+
+fn once(built: &Built, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    built
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|message| anyhow!(message))
+}
+
+/// Builds one program of a package. `flags` are for the compiler; with any, the target is named, so that they do not
+/// reach build scripts.
+fn build(package: &str, program: &str, flags: &str) -> Result<PathBuf> {
+    let mut command = Command::new(cargo());
+    command
+        .args(["build", "-q", "--release", "-p", package, "--bin", program])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let mut folder = target_folder();
+    if !flags.is_empty() {
+        command.args(["--target", TARGET]).env("RUSTFLAGS", flags);
+        folder.push(TARGET);
+    }
+    run(&mut command).with_context(|| format!("building {program}"))?;
+    let file = folder.join("release").join(program);
+    file.canonicalize()
+        .with_context(|| format!("{} was not built", file.display()))
+}
+
+/// PID 1 of the capture kernel.
+///
+/// # Errors
+/// It does not build.
+pub fn init() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || build("kdumprd-init", "init", ""))
+}
+
+/// The image builder.
+///
+/// # Errors
+/// It does not build.
+pub fn mkkdumprd() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || build("mkkdumprd", "mkkdumprd", ""))
+}
+
+/// The collector's host command.
+///
+/// # Errors
+/// It does not build.
+pub fn vmcore() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || build("kdumprd-collector", "vmcore", ""))
+}
+
+/// The loader, statically linked: the first kernel's guest has no libraries.
+///
+/// # Errors
+/// It does not build.
+pub fn kexec() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || {
+        build("kdumprd-kexec", "kexec", "-C target-feature=+crt-static")
+    })
+}

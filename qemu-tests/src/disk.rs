@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Disk images: made, attached to a guest, and read back, without root and without mounting anything.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{run, stdout};
+use crate::setup;
+
+/// One MiB in bytes.
+pub const MIB: u64 = 1 << 20;
+
+/// Which controller a disk hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk: `/dev/vda`, …
+    Virtio,
+    /// SATA by AHCI: `/dev/sda`, …
+    Ahci,
+    /// NVMe: `/dev/nvme0n1`, …
+    Nvme,
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Every write fails after this many requests.
+    WritesFailAfter(u32),
+}
+
+/// A disk of a guest.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The image: every byte of the disk.
+    pub image: PathBuf,
+    /// Its controller.
+    pub bus: Bus,
+    /// Its fault.
+    pub fault: Fault,
+}
+
+impl Disk {
+    /// A sound disk.
+    #[must_use]
+    pub fn new(image: impl Into<PathBuf>, bus: Bus) -> Self {
+        Self {
+            image: image.into(),
+            bus,
+            fault: Fault::None,
+        }
+    }
+
+    /// QEMU's arguments for the disk with this number.
+    pub(crate) fn arguments(&self, number: usize) -> Vec<OsString> {
+        // Errors go to the guest; QEMU's own choice would be to stop the machine when the host's disk is full.
+        let errors = "werror=report,rerror=report";
+        let mut arguments = vec![
+            "-blockdev".into(),
+            with_path(
+                // The host's cache keeps what the guest wrote after QEMU's end: no need to wait for the host's disk.
+                &format!("driver=file,node-name=file{number},cache.no-flush=on,filename="),
+                &self.image,
+            ),
+            "-blockdev".into(),
+        ];
+        let raw = format!("driver=raw,node-name=disk{number}");
+        match self.fault {
+            Fault::None => arguments.push(format!("{raw},file=file{number}").into()),
+            Fault::WritesFailAfter(requests) => {
+                let mut debug =
+                    format!("driver=blkdebug,node-name=debug{number},image=file{number}");
+                for step in 0..requests {
+                    let (state, next) = (step + 1, step + 2);
+                    debug += &format!(
+                        ",set-state.{step}.event=write_aio,set-state.{step}.state={state},\
+                         set-state.{step}.new_state={next}"
+                    );
+                }
+                let last = requests + 1;
+                debug += &format!(
+                    ",inject-error.0.event=write_aio,inject-error.0.state={last},\
+                     inject-error.0.iotype=write,inject-error.0.errno=5"
+                );
+                arguments.push(debug.into());
+                arguments.push("-blockdev".into());
+                arguments.push(format!("{raw},file=debug{number}").into());
+            }
+        }
+        arguments.push("-device".into());
+        arguments.push(
+            match self.bus {
+                Bus::Virtio => format!("virtio-blk-pci,drive=disk{number},{errors}"),
+                Bus::Ahci => format!("ide-hd,drive=disk{number},bus=ide.{number},{errors}"),
+                Bus::Nvme => format!("nvme,drive=disk{number},serial=harness{number}"),
+            }
+            .into(),
+        );
+        arguments
+    }
+}
+
+/// A QEMU option that ends with a file's name, in which a comma is written twice.
+pub(crate) fn with_path(option: &str, path: &Path) -> OsString {
+    format!("{option}{}", path.display().to_string().replace(',', ",,")).into()
+}
+
+/// Makes an empty image of this size.
+///
+/// # Errors
+/// It cannot be written.
+pub fn blank(image: &Path, size_mib: u64) -> Result<()> {
+    File::create(image)
+        .and_then(|file| file.set_len(size_mib * MIB))
+        .with_context(|| format!("making {}", image.display()))
+}
+
+/// A file system to be made.
+#[derive(Clone, Debug)]
+pub struct Ext<'a> {
+    /// `ext2`, `ext3` or `ext4`.
+    pub fstype: &'a str,
+    /// Its size.
+    pub size_mib: u64,
+    /// Its label; empty for none.
+    pub label: &'a str,
+    /// Its UUID; empty for any.
+    pub uuid: &'a str,
+    /// A folder of the host whose content it gets.
+    pub content: Option<&'a Path>,
+}
+
+impl<'a> Ext<'a> {
+    /// An empty file system without a label.
+    #[must_use]
+    pub const fn new(fstype: &'a str, size_mib: u64) -> Self {
+        Self {
+            fstype,
+            size_mib,
+            label: "",
+            uuid: "",
+            content: None,
+        }
+    }
+
+    /// Makes it, as an image of its own.
+    ///
+    /// # Errors
+    /// mkfs fails; the error has what it said.
+    pub fn make(&self, image: &Path) -> Result<()> {
+        blank(image, self.size_mib)?;
+        let mut command = setup::program(&format!("mkfs.{}", self.fstype))?;
+        command.args(["-q", "-F"]);
+        if !self.label.is_empty() {
+            command.args(["-L", self.label]);
+        }
+        if !self.uuid.is_empty() {
+            command.args(["-U", self.uuid]);
+        }
+        if let Some(content) = self.content {
+            command.arg("-d").arg(content);
+        }
+        run(command.arg(image))?;
+        Ok(())
+    }
+}
+
+/// A kind of partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The table of UEFI machines.
+    Gpt,
+    /// The table in the master boot record.
+    Mbr,
+}
+
+/// The partition that [`partition`] puts the content into; the first one is a decoy.
+pub const PARTITION: u32 = 2;
+
+/// Where that partition begins on the disk, in bytes.
+pub const PARTITION_OFFSET: u64 = 9 * MIB;
+
+/// Makes a disk of two partitions: a decoy of 8 MiB, then one with the bytes of `content`.
+///
+/// `id` is the second partition's UUID for [`Table::Gpt`], and the disk's signature (eight hexadecimal digits) for
+/// [`Table::Mbr`].
+///
+/// # Errors
+/// The partitioning program fails.
+pub fn partition(image: &Path, table: Table, id: &str, content: &Path) -> Result<()> {
+    let size_mib = fs::metadata(content)?.len().div_ceil(MIB);
+    // The copy of the GPT needs room behind the last partition.
+    blank(image, PARTITION_OFFSET / MIB + size_mib + 1)?;
+    match table {
+        Table::Gpt => run(setup::program("sgdisk")?
+            .args(["-n", "1:1M:+8M", "-n"])
+            .arg(format!("2:9M:+{size_mib}M"))
+            .args(["-u", &format!("2:{id}")])
+            .arg(image))?,
+        Table::Mbr => {
+            let text = format!(
+                "label: dos\nlabel-id: 0x{id}\nstart=1MiB, size=8MiB\nstart=9MiB, size={size_mib}MiB\n"
+            );
+            let script = "printf %s \"$2\" | \"$0\" -q \"$1\"";
+            let sfdisk = setup::find_program("sfdisk").context("sfdisk is not installed")?;
+            run(Command::new("sh")
+                .args(["-c", script])
+                .arg(sfdisk)
+                .arg(image)
+                .arg(text))?
+        }
+    };
+    copy_sparse(content, 0, image, PARTITION_OFFSET, u64::MAX)
+}
+
+/// Copies bytes from one image into another, leaving out blocks of zeros.
+///
+/// # Errors
+/// Reading or writing fails.
+pub fn copy_sparse(from: &Path, skip: u64, to: &Path, seek: u64, limit: u64) -> Result<()> {
+    let mut input = File::open(from).with_context(|| format!("opening {}", from.display()))?;
+    let mut output = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(to)
+        .with_context(|| format!("opening {}", to.display()))?;
+    input.seek(SeekFrom::Start(skip))?;
+    let mut input = input.take(limit);
+    let mut block = vec![0; 64 * 1024];
+    let mut position = seek;
+    loop {
+        let length = input.read(&mut block)?;
+        if length == 0 {
+            break;
+        }
+        let data = &block[..length];
+        if data.iter().any(|&byte| byte != 0) {
+            output.seek(SeekFrom::Start(position))?;
+            output.write_all(data)?;
+        }
+        position += length as u64;
+    }
+    if output.metadata()?.len() < position {
+        output.set_len(position)?;
+    }
+    Ok(())
+}
+
+/// An ext2, ext3 or ext4 file system inside an image.
+#[derive(Clone, Debug)]
+pub struct ExtImage {
+    /// The image.
+    pub image: PathBuf,
+    /// Where the file system begins in it.
+    pub offset: u64,
+}
+
+impl ExtImage {
+    /// The file system that fills the image.
+    #[must_use]
+    pub fn whole(image: impl Into<PathBuf>) -> Self {
+        Self {
+            image: image.into(),
+            offset: 0,
+        }
+    }
+
+    /// The one in the partition that [`partition`] made.
+    #[must_use]
+    pub fn in_partition(image: impl Into<PathBuf>) -> Self {
+        Self {
+            image: image.into(),
+            offset: PARTITION_OFFSET,
+        }
+    }
+
+    /// How e2fsprogs names it.
+    fn operand(&self) -> OsString {
+        if self.offset == 0 {
+            return self.image.clone().into();
+        }
+        format!("{}?offset={}", self.image.display(), self.offset).into()
+    }
+
+    /// Runs one request of debugfs and returns what it printed.
+    ///
+    /// # Errors
+    /// The file system cannot be opened, or debugfs complains.
+    pub fn request(&self, request: &str) -> Result<String> {
+        stdout(
+            setup::program("debugfs")?
+                .args(["-R", request])
+                .arg(self.operand()),
+        )
+    }
+
+    /// Copies the folder `path` out, as a folder of that name below `to`. Modes are kept.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn copy_out(&self, path: &str, to: &Path) -> Result<PathBuf> {
+        fs::create_dir_all(to)?;
+        self.request(&format!("rdump {path} {}", to.display()))?;
+        let copied = to.join(path.rsplit('/').next().unwrap_or(path));
+        if !copied.is_dir() {
+            bail!("no folder {path} in {}", self.image.display());
+        }
+        Ok(copied)
+    }
+
+    /// Checks that the file system was left clean: nothing to repair, no journal to replay.
+    ///
+    /// # Errors
+    /// What e2fsck found.
+    pub fn check(&self) -> Result<()> {
+        run(setup::program("e2fsck")?
+            .args(["-f", "-n"])
+            .arg(self.operand()))?;
+        let features = stdout(setup::program("dumpe2fs")?.arg("-h").arg(self.operand()))?;
+        if features.contains("needs_recovery") {
+            bail!(
+                "{} was not unmounted: its journal needs recovery",
+                self.image.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_into_a_partition_comes_out_of_it() {
+        let folder = std::env::temp_dir().join(format!("kdumprd-disk-{}", std::process::id()));
+        let content = folder.join("content/var/crash");
+        fs::create_dir_all(&content).unwrap();
+        fs::write(content.join("word"), "kept").unwrap();
+        let filesystem = folder.join("fs.img");
+        let top = folder.join("content");
+        let ext = Ext {
+            content: Some(&top),
+            ..Ext::new("ext3", 16)
+        };
+        ext.make(&filesystem).unwrap();
+        for (table, id) in [
+            (Table::Gpt, "5f2c5c6e-8b6f-4f0e-9a35-0d6a7a1c9d10"),
+            (Table::Mbr, "1a2b3c4d"),
+        ] {
+            let disk = folder.join(format!("{table:?}.img"));
+            partition(&disk, table, id, &filesystem).unwrap();
+            let inside = ExtImage::in_partition(&disk);
+            let out = folder.join(format!("{table:?}"));
+            let copied = inside.copy_out("/var/crash", &out).unwrap();
+            assert_eq!(fs::read_to_string(copied.join("word")).unwrap(), "kept");
+            inside.check().unwrap();
+            inside.copy_out("/no/such", &out).unwrap_err();
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_failing_disk_passes_the_asked_number_of_writes() {
+        let disk = Disk {
+            fault: Fault::WritesFailAfter(2),
+            ..Disk::new("/tmp/a,b", Bus::Virtio)
+        };
+        let text: Vec<String> = disk
+            .arguments(0)
+            .iter()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect();
+        assert!(text[1].ends_with("filename=/tmp/a,,b"), "{text:?}");
+        assert!(text[3].contains("set-state.1.new_state=3"), "{text:?}");
+        assert!(text[3].contains("inject-error.0.state=3"), "{text:?}");
+    }
+}
