@@ -112,9 +112,9 @@ impl Cycle {
         fs::write(&initrd, archive)?;
         let arguments = self.arguments(&initrd);
         let mut retries = 0;
+        let up = Regex::new(guest::UP)?;
         let mut vm = loop {
             let mut vm = Vm::start(&self.name, &arguments, LIMIT)?;
-            let up = Regex::new(guest::UP)?;
             match vm.wait(&up, STEP) {
                 Wait::Found(_) => break vm,
                 Wait::Ended | Wait::TimedOut if retries < RETRIES => {
@@ -295,17 +295,24 @@ impl Outcome {
             .collect()
     }
 
-    /// The moment of the panic: its first line after the capture kernel was loaded.
+    /// The moment of the panic: its first line after the capture kernel was loaded. Where nothing of it reached the
+    /// console (an NMI), the last line of the first kernel.
     ///
     /// # Errors
-    /// There is none.
+    /// The capture kernel was never loaded.
     pub fn panicked_at(&self) -> Result<Duration> {
         let loaded = self.line(guest::LOADED)?.at;
         let panic = Regex::new("sysrq: Trigger a crash|Kernel panic - not syncing|Oops: |BUG: ")?;
-        self.lines
-            .iter()
-            .find(|line| line.at >= loaded && panic.is_match(&line.text))
-            .map(|line| line.at)
-            .with_context(|| format!("no panic; console: {}", self.log.display()))
+        let mut last = loaded;
+        for line in self.lines.iter().filter(|line| line.at >= loaded) {
+            if panic.is_match(&line.text) {
+                return Ok(line.at);
+            }
+            if line.text.contains("Linux version ") {
+                break;
+            }
+            last = line.at;
+        }
+        Ok(last)
     }
 }
