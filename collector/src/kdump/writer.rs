@@ -6,6 +6,7 @@ use super::header::{
     PageDesc, SUB_HEADER_BYTES, SubHeader, Utsname, VERSION,
 };
 use super::run::{Cut, Run, as_u64};
+use crate::address::Pfn;
 use crate::codec::Codec;
 use crate::io::{IoError, Sink};
 use config::DumpLevel;
@@ -271,7 +272,7 @@ impl<'m, K: Sink> Writer<'m, K> {
     /// # Errors
     /// What the sink said; [`WriteError::Mismatch`] when the page's length, its order or the number of pages is not as
     /// announced.
-    pub fn put_page(&mut self, pfn: u64, page: &[u8]) -> Result<(), WriteError> {
+    pub fn put_page(&mut self, pfn: Pfn, page: &[u8]) -> Result<(), WriteError> {
         self.check_page(pfn, page.len())?;
         let offset = self.data.end();
         let flag = header::compression_flag(self.codec.compression());
@@ -311,7 +312,7 @@ impl<'m, K: Sink> Writer<'m, K> {
     ///
     /// # Errors
     /// As [`Writer::put_page`].
-    pub fn put_zero_page(&mut self, pfn: u64) -> Result<(), WriteError> {
+    pub fn put_zero_page(&mut self, pfn: Pfn) -> Result<(), WriteError> {
         let page_bytes = self.page_bytes();
         self.check_page(pfn, page_bytes)?;
         if let Some(zero) = self.zero {
@@ -418,14 +419,14 @@ impl<'m, K: Sink> Writer<'m, K> {
         usize::try_from(self.map.block_bytes).unwrap_or(usize::MAX)
     }
 
-    fn check_page(&self, pfn: u64, bytes: usize) -> Result<(), WriteError> {
+    fn check_page(&self, pfn: Pfn, bytes: usize) -> Result<(), WriteError> {
         if bytes != self.page_bytes() {
             return Err(WriteError::Mismatch("a page of another size"));
         }
-        if pfn < self.cut.pfn {
+        if pfn.0 < self.cut.pfn {
             return Err(WriteError::Mismatch("pages in descending order"));
         }
-        if pfn >= self.max_mapnr {
+        if pfn.0 >= self.max_mapnr {
             return Err(WriteError::Mismatch("a page beyond the highest pfn"));
         }
         if self.notes_left != 0 {
@@ -438,8 +439,8 @@ impl<'m, K: Sink> Writer<'m, K> {
     }
 
     /// Adds a descriptor and the `bytes` of data that were filled in for it, then writes what has become a unit.
-    fn put_desc(&mut self, pfn: u64, desc: &PageDesc, bytes: usize) -> Result<(), WriteError> {
-        let before = self.cut.before(pfn);
+    fn put_desc(&mut self, pfn: Pfn, desc: &PageDesc, bytes: usize) -> Result<(), WriteError> {
+        let before = self.cut.before(pfn.0);
         let after = before.after();
         self.cut = after;
         if bytes != 0 {
@@ -572,3 +573,6 @@ impl<'m, K: Sink> Writer<'m, K> {
         self.written_bytes = self.written_bytes.saturating_add(as_u64(bytes));
     }
 }
+
+#[cfg(test)]
+mod tests;

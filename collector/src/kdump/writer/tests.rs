@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use super::*;
+use crate::codec::zlib;
+use crate::kdump::header::FLAG_ZLIB;
+
+/// A file in memory: full after `room` bytes, sparse, and with a list of the writes that it saw.
+#[derive(Default)]
+struct Disk {
+    bytes: Vec<u8>,
+    room: Option<u64>,
+    writes: Vec<(u64, usize)>,
+    synced: bool,
+}
+
+impl Sink for Disk {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), IoError> {
+        let start = offset as usize;
+        let new = (start + data.len()).saturating_sub(self.bytes.len().max(start)) as u64;
+        if let Some(room) = &mut self.room {
+            *room = room.checked_sub(new).ok_or(IoError::NO_SPACE)?;
+        }
+        self.writes.push((offset, data.len()));
+        if self.bytes.len() < start + data.len() {
+            self.bytes.resize(start + data.len(), 0);
+        }
+        self.bytes[start..start + data.len()].copy_from_slice(data);
+        self.synced = false;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), IoError> {
+        self.synced = true;
+        Ok(())
+    }
+}
+
+fn utsname() -> Utsname {
+    Utsname::new("Linux", "host", "6.1.0", "#1 SMP", "x86_64")
+}
+
+fn facts(utsname: &Utsname) -> Facts<'_> {
+    Facts {
+        utsname,
+        crash_time_s: 1,
+        page_bytes: 4096,
+        max_mapnr: 100_001,
+        page_count: 0,
+        nr_cpus: 2,
+        phys_base: 0x100_0000,
+        dump_level: DumpLevel::MAX,
+        notes_bytes: 5000,
+        vmcoreinfo: Extent {
+            offset: 4000,
+            bytes: 999,
+        },
+    }
+}
+
+/// A page that differs from every other and compresses to a size that varies.
+fn page(pfn: u64) -> [u8; 4096] {
+    let mut page = [0; 4096];
+    let mut state = pfn.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for byte in &mut page[..(pfn % 37) as usize * 90 + 8] {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *byte = state as u8;
+    }
+    page
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The page as the file has it; flat arithmetic on the bytes, none of the crate's readers.
+fn read(bytes: &[u8], wanted: u64) -> Option<Vec<u8>> {
+    let field = |at: usize| word(bytes, at) as u32 as usize;
+    let bitmap2 = (1 + field(432) + field(436) / 2) * 4096;
+    let bit = |pfn: u64| bytes[bitmap2 + pfn as usize / 8] >> (pfn % 8) & 1 == 1;
+    if !bit(wanted) {
+        return None;
+    }
+    let rank = (0..wanted).filter(|&pfn| bit(pfn)).count();
+    let desc = (1 + field(432) + field(436)) * 4096 + rank * 24;
+    let (offset, size) = (word(bytes, desc) as usize, field(desc + 8));
+    let data = &bytes[offset..offset + size];
+    if field(desc + 12) == 0 {
+        return Some(data.to_vec());
+    }
+    let mut page = vec![0; 4096];
+    let done =
+        flate2::Decompress::new(true).decompress(data, &mut page, flate2::FlushDecompress::Finish);
+    assert!(matches!(done, Ok(flate2::Status::StreamEnd)), "{done:?}");
+    Some(page)
+}
+
+/// Every seventh pfn, with zero pages and repeated ones among them.
+fn pfns() -> Vec<u64> {
+    (0..100_001).step_by(7).collect()
+}
+
+fn put(writer: &mut Writer<'_, &mut Disk>, pfn: u64) -> Result<(), WriteError> {
+    match pfn % 5 {
+        0 => writer.put_zero_page(Pfn(pfn)),
+        1 => writer.put_page(Pfn(pfn), &page(1)),
+        _ => writer.put_page(Pfn(pfn), &page(pfn)),
+    }
+}
+
+fn expected(pfn: u64) -> [u8; 4096] {
+    match pfn % 5 {
+        0 => [0; 4096],
+        1 => page(1),
+        _ => page(pfn),
+    }
+}
+
+fn begin<'m>(
+    disk: &'m mut Disk,
+    codec: Codec<'m>,
+    memory: &'m mut [u8],
+    page_count: u64,
+) -> Result<Writer<'m, &'m mut Disk>, WriteError> {
+    let utsname = utsname();
+    let facts = Facts {
+        page_count,
+        ..facts(&utsname)
+    };
+    let mut writer = Writer::begin(disk, &facts, codec, memory)?;
+    let notes: Vec<u8> = (0..5000).map(|index| index as u8).collect();
+    for part in notes.chunks(700) {
+        writer.put_notes(part)?;
+    }
+    let mut bitmap = vec![0_u8; 12_501];
+    for pfn in pfns() {
+        bitmap[pfn as usize / 8] |= 1 << (pfn % 8);
+    }
+    writer.put_bitmap(Bitmap::Dumpable, 8000, &bitmap[8000..])?;
+    writer.put_bitmap(Bitmap::Dumpable, 0, &bitmap[..8000])?;
+    let mut present = [0xff; 12_501];
+    present[12_500] = 1;
+    writer.put_bitmap(Bitmap::Present, 0, &present)?;
+    Ok(writer)
+}
+
+#[test]
+fn a_dumpfile_has_every_page_that_was_put() {
+    for compressed in [false, true] {
+        let mut disk = Disk::default();
+        let mut memory = vec![0xaa; MEMORY_BYTES];
+        let mut encoder = zlib::Encoder::new();
+        let codec = if compressed {
+            Codec::Zlib(&mut encoder)
+        } else {
+            Codec::None
+        };
+        let mut writer = begin(&mut disk, codec, &mut memory, pfns().len() as u64).unwrap();
+        for pfn in pfns() {
+            put(&mut writer, pfn).unwrap();
+        }
+        let summary = writer.finish().unwrap();
+        let written = writer.written_bytes();
+        assert!(disk.synced);
+        assert_eq!(summary.pages, pfns().len() as u64);
+        assert_eq!(summary.file_bytes, disk.bytes.len() as u64);
+        assert_eq!(written, disk.bytes.len() as u64 + HEADER_BYTES as u64);
+
+        let flag = if compressed { FLAG_ZLIB } else { 0 };
+        assert_eq!(disk.bytes[424..428], flag.to_le_bytes());
+        assert_eq!(word(&disk.bytes, 4096), 0x100_0000);
+        assert_eq!(word(&disk.bytes, 4096 + 32), 4096 + 104 + 4000);
+        assert_eq!(word(&disk.bytes, 4096 + 48), 4096 + 104);
+        assert_eq!(disk.bytes[4200..4204], [0, 1, 2, 3]);
+        assert_eq!(disk.bytes[4200 + 4999], (4999 % 256) as u8);
+        assert_eq!(disk.bytes[9200..12288], vec![0; 12288 - 9200]);
+        for pfn in pfns().into_iter().step_by(61) {
+            assert_eq!(
+                read(&disk.bytes, pfn),
+                Some(expected(pfn).to_vec()),
+                "{pfn}"
+            );
+        }
+        assert_eq!(read(&disk.bytes, 1), None);
+    }
+}
+
+#[test]
+fn data_goes_out_in_large_aligned_writes() {
+    let mut disk = Disk::default();
+    let mut memory = vec![0; MEMORY_BYTES];
+    let mut writer = begin(&mut disk, Codec::None, &mut memory, pfns().len() as u64).unwrap();
+    for pfn in pfns() {
+        put(&mut writer, pfn).unwrap();
+    }
+    writer.finish().unwrap();
+    let map = FileMap::new(4096, 5000, 100_001, pfns().len() as u64).unwrap();
+    let data: Vec<_> = disk
+        .writes
+        .iter()
+        .filter(|(offset, _)| *offset >= map.data)
+        .collect();
+    let (last, units) = data.split_last().unwrap();
+    assert!(units.len() > 100);
+    for (offset, bytes) in units {
+        assert_eq!((offset % 4096, *bytes), (0, DATA_UNIT));
+    }
+    assert!(last.1 < DATA_UNIT);
+}
+
+#[test]
+fn repeated_pages_share_their_data() {
+    let mut disk = Disk::default();
+    let mut memory = vec![0; MEMORY_BYTES];
+    let count = pfns().len() as u64;
+    let mut writer = begin(&mut disk, Codec::None, &mut memory, count).unwrap();
+    for pfn in pfns() {
+        writer.put_page(Pfn(pfn), &page(pfn / 700)).unwrap();
+    }
+    let summary = writer.finish().unwrap();
+    // 143 different ones, and two again whose data had just been written and could not be compared any more.
+    assert_eq!(summary.raw_pages, 145);
+    assert_eq!(summary.shared_pages, count - 145);
+    let map = FileMap::new(4096, 5000, 100_001, count).unwrap();
+    assert_eq!(summary.file_bytes, map.data + 145 * 4096);
+    assert_eq!(read(&disk.bytes, 7007), Some(page(10).to_vec()));
+}
+
+#[test]
+fn a_full_disk_leaves_an_incomplete_dumpfile_with_the_pages_that_fit() {
+    let count = pfns().len() as u64;
+    for room in [1_400_000, 2_000_000, 5_000_001, 9_000_000] {
+        let mut disk = Disk {
+            room: Some(room),
+            ..Disk::default()
+        };
+        let mut memory = vec![0; MEMORY_BYTES];
+        let mut encoder = zlib::Encoder::new();
+        let mut writer = begin(&mut disk, Codec::Zlib(&mut encoder), &mut memory, count).unwrap();
+        let failed = pfns()
+            .into_iter()
+            .find_map(|pfn| put(&mut writer, pfn).err());
+        assert!(
+            matches!(failed, Some(WriteError::Sink(_, IoError::NO_SPACE))),
+            "{failed:?}"
+        );
+        let summary = writer.finish_incomplete().unwrap();
+        assert!(disk.synced);
+        assert_eq!(disk.bytes[424], (FLAG_ZLIB | FLAG_INCOMPLETE) as u8);
+        let kept: Vec<u64> = pfns()
+            .into_iter()
+            .filter(|pfn| {
+                let bitmap2 = (1 + 2 + 4) * 4096;
+                disk.bytes[bitmap2 + *pfn as usize / 8] >> (pfn % 8) & 1 == 1
+            })
+            .collect();
+        assert_eq!(kept.len() as u64, summary.pages);
+        assert_eq!(kept, pfns()[..kept.len()]);
+        assert!(summary.pages > 0 && summary.pages < count);
+        for &pfn in kept.iter().step_by(97).chain(kept.last()) {
+            assert_eq!(
+                read(&disk.bytes, pfn),
+                Some(expected(pfn).to_vec()),
+                "{pfn}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_dump_that_ends_early_keeps_all_its_pages() {
+    let mut disk = Disk::default();
+    let mut memory = vec![0; MEMORY_BYTES];
+    let mut writer = begin(&mut disk, Codec::None, &mut memory, pfns().len() as u64).unwrap();
+    for pfn in &pfns()[..1000] {
+        put(&mut writer, *pfn).unwrap();
+    }
+    assert_eq!(
+        writer.finish(),
+        Err(WriteError::Mismatch("fewer pages than announced"))
+    );
+    assert_eq!(writer.finish_incomplete().unwrap().pages, 1000);
+    let last = pfns()[999];
+    assert_eq!(read(&disk.bytes, last), Some(expected(last).to_vec()));
+    assert_eq!(read(&disk.bytes, last + 7), None);
+}
+
+#[test]
+fn a_killed_writer_leaves_a_header_that_says_incomplete() {
+    let mut disk = Disk::default();
+    let mut memory = vec![0; MEMORY_BYTES];
+    begin(&mut disk, Codec::None, &mut memory, 10).unwrap();
+    assert_eq!(disk.bytes[424], FLAG_INCOMPLETE as u8);
+}
+
+#[test]
+fn what_does_not_match_the_facts_is_an_error() {
+    let mut memory = vec![0; MEMORY_BYTES];
+    let utsname = utsname();
+    let facts = Facts {
+        page_count: 2,
+        notes_bytes: 0,
+        vmcoreinfo: Extent::default(),
+        ..facts(&utsname)
+    };
+    let short = Writer::begin(Disk::default(), &facts, Codec::None, &mut memory[1..]);
+    assert_eq!(short.err(), Some(WriteError::Memory));
+    let odd = Facts {
+        page_bytes: 4095,
+        ..facts
+    };
+    let odd = Writer::begin(Disk::default(), &odd, Codec::None, &mut memory);
+    assert_eq!(odd.err(), Some(WriteError::Facts));
+
+    let mut writer = Writer::begin(Disk::default(), &facts, Codec::None, &mut memory).unwrap();
+    let page = [1; 4096];
+    let mismatch = |result| matches!(result, Err(WriteError::Mismatch(_)));
+    assert!(mismatch(writer.put_notes(&[1])));
+    assert!(mismatch(writer.put_bitmap(Bitmap::Present, 12_501, &[0])));
+    assert!(mismatch(writer.put_page(Pfn(0), &page[1..])));
+    assert!(mismatch(writer.put_page(Pfn(100_001), &page)));
+    writer.put_page(Pfn(5), &page).unwrap();
+    assert!(mismatch(writer.put_page(Pfn(5), &page)));
+    writer.put_zero_page(Pfn(6)).unwrap();
+    assert!(mismatch(writer.put_page(Pfn(7), &page)));
+    assert_eq!(writer.finish().unwrap().pages, 2);
+}
