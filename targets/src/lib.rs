@@ -1,3 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a dump goes: from a described target to a sink that takes bytes at offsets.
+//!
+//! ```text
+//! DeviceSpec ─▶ device::wait ─▶ Found ─┬─▶ raw::Raw::open ────────────────────────────▶ Raw: Sink
+//!                                      └─▶ Filesystem::mount ─▶ Directory ─▶ create ─▶ FileSink: Sink
+//! ```
+//! Each arrow is one call that `init` makes, so that its supervisor knows which step a stuck attempt was at. Every wait is
+//! bounded by the caller; every error says what was being done, to what, and what the kernel answered.
+//!
+//! [`superblock`] and [`partition_table`] are readers over bytes, which the builder uses too. The crate formats nothing,
+//! repairs nothing and follows no name that was not looked up on the host.
 #![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod bus_path;
+mod bytes;
+mod crc;
+pub mod device;
+pub mod filesystem;
+mod io;
+mod mount_options;
+pub mod partition_table;
+pub mod raw;
+pub mod superblock;
+mod sysfs;
+pub mod text;
+mod uevent;
+
+pub use bytes::Uuid;
+pub use text::{Name, Text};

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A whole block device as the dumpfile: the dump begins at its first byte, as `dd` would write it.
+
+use crate::device::Found;
+use crate::io::{Writeback, io, write_all_at};
+use crate::text::Name;
+use collector::{IoError, Sink};
+use core::fmt;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, SeekFrom, fsync, openat, seek};
+use rustix::io::Errno;
+
+/// A block device that nothing else writes to while it is open.
+pub struct Raw {
+    fd: OwnedFd,
+    size_bytes: u64,
+    writeback: Writeback,
+}
+
+/// Why a block device cannot take a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawError {
+    /// The kernel takes no writes to it.
+    ReadOnly(Name),
+    /// It is mounted, or part of a mapping or an array.
+    InUse(Name),
+    /// It is smaller than what the caller needs.
+    TooSmall {
+        /// The node.
+        node: Name,
+        /// Its size.
+        size_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
+    /// It could not be opened, or does not tell its size.
+    Open(Name, IoError),
+}
+
+impl fmt::Display for RawError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadOnly(node) => {
+                write!(f, "{node} is read-only; a raw dump needs to write to it")
+            }
+            Self::InUse(node) => write!(
+                f,
+                "{node} is in use (mounted, or part of a mapping or an array); a raw dump would destroy it"
+            ),
+            Self::TooSmall {
+                node,
+                size_bytes,
+                needed_bytes,
+            } => write!(
+                f,
+                "{node} has {size_bytes} bytes and the dump needs {needed_bytes}"
+            ),
+            Self::Open(node, error) => write!(f, "opening {node} for writing: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for RawError {}
+
+impl Raw {
+    /// Opens the device for this writer alone. `needed_bytes` is what the dump needs at least, as far as that is known
+    /// before it starts: an unfiltered copy knows, a filtered dump does not.
+    ///
+    /// # Errors
+    /// See [`RawError`]. Nothing was written then.
+    pub fn open(found: &Found, needed_bytes: u64) -> Result<Self, RawError> {
+        let node = found.node;
+        if found.is_read_only {
+            return Err(RawError::ReadOnly(node));
+        }
+        let flags = OFlags::WRONLY | OFlags::EXCL | OFlags::CLOEXEC;
+        let path = node.as_str().unwrap_or_default();
+        let fd = openat(CWD, path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::BUSY => RawError::InUse(node),
+            Errno::ROFS | Errno::ACCESS => RawError::ReadOnly(node),
+            _ => RawError::Open(node, io(errno)),
+        })?;
+        let size_bytes =
+            seek(&fd, SeekFrom::End(0)).map_err(|errno| RawError::Open(node, io(errno)))?;
+        if size_bytes < needed_bytes {
+            return Err(RawError::TooSmall {
+                node,
+                size_bytes,
+                needed_bytes,
+            });
+        }
+        Ok(Self {
+            fd,
+            size_bytes,
+            writeback: Writeback::default(),
+        })
+    }
+
+    /// The size of the device.
+    #[must_use]
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+impl Sink for Raw {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), IoError> {
+        let end = offset.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > self.size_bytes) {
+            return Err(IoError::NO_SPACE);
+        }
+        write_all_at(&self.fd, offset, data)?;
+        self.writeback.wrote(&self.fd, offset, data.len());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), IoError> {
+        fsync(&self.fd).map_err(io)
+    }
+}
