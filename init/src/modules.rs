@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loads the kernel modules of the record, in its order, in a child.
+//!
+//! A module that crashes or hangs takes its child with it and no more: the next child goes on behind it.
+
+use crate::fault::Faults;
+use crate::log;
+use crate::report::{Report, Step};
+use crate::supervise::{self, DONE, Ended};
+use collector::IoError;
+use config::{Module, Record};
+use core::ffi::CStr;
+use heapless::Vec;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// The most bytes of a module's path or parameters, with the closing zero.
+const TEXT_BYTES: usize = 1024;
+
+/// Loads all modules. Whether a child was left behind.
+///
+/// A module that cannot be loaded is logged and passed over: the attempts may not need it.
+pub fn load_all(record: &Record<'_>, report: &Report, faults: &Faults) -> bool {
+    let mut left_behind = false;
+    let mut next = 0;
+    while next < record.modules.len() {
+        let outcome = supervise::run(&record.deadlines, report, c"kdump-modules", || {
+            load_from(record, next, report, faults)
+        });
+        if outcome.is_done() {
+            break;
+        }
+        let stuck = usize::try_from(outcome.item).unwrap_or(next).max(next);
+        let name = record.modules.get(stuck).map_or("?", |module| module.name);
+        log!("module {name}: {outcome}; next: the modules behind it");
+        supervise::tell_left_behind(&outcome);
+        left_behind |= outcome.left_behind;
+        if matches!(outcome.ended, Ended::NotStarted(_)) {
+            break;
+        }
+        next = stuck.saturating_add(1);
+    }
+    left_behind
+}
+
+/// The child: loads the modules from `first` on.
+fn load_from(record: &Record<'_>, first: usize, report: &Report, faults: &Faults) -> u8 {
+    for (index, module) in record.modules.iter().enumerate().skip(first) {
+        report.enter(Step::Module, u32::try_from(index).unwrap_or(u32::MAX));
+        if index == 0 {
+            faults.strike(Step::Module, 0);
+        }
+        if let Err(errno) = load(module) {
+            log!(
+                "module {} cannot be loaded: {}; next: the modules behind it",
+                module.name,
+                IoError(errno.raw_os_error())
+            );
+        }
+    }
+    DONE
+}
+
+/// Loads one module and removes its file: in an initramfs a file is memory, and nothing needs it any more.
+fn load(module: &Module<'_>) -> Result<(), Errno> {
+    let path = text(&["/lib/modules/", module.name, ".ko"])?;
+    let path = c_str(&path)?;
+    let options = text(&[module.options])?;
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    match rustix::system::finit_module(&file, c_str(&options)?, 0) {
+        // Loaded already, or made for a processor that this is not (crc32c-intel): nobody is missing anything.
+        Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
+        Err(errno) => return Err(errno),
+    }
+    let _ = rustix::fs::unlink(path);
+    Ok(())
+}
+
+/// `parts` one behind the other, with a closing zero.
+fn text(parts: &[&str]) -> Result<Vec<u8, TEXT_BYTES>, Errno> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes
+            .extend_from_slice(part.as_bytes())
+            .map_err(|_| Errno::NAMETOOLONG)?;
+    }
+    bytes.push(0).map_err(|_| Errno::NAMETOOLONG)?;
+    Ok(bytes)
+}
+
+fn c_str(bytes: &[u8]) -> Result<&CStr, Errno> {
+    CStr::from_bytes_with_nul(bytes).map_err(|_| Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_put_together_or_refused() {
+        let path = text(&["/lib/modules/", "ext4", ".ko"]).unwrap();
+        assert_eq!(c_str(&path), Ok(c"/lib/modules/ext4.ko"));
+        let long = "x".repeat(TEXT_BYTES);
+        assert_eq!(text(&["a", &long]), Err(Errno::NAMETOOLONG));
+        assert_eq!(c_str(&text(&["a\0b"]).unwrap()), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn a_module_that_is_not_there_is_named_with_its_error() {
+        let module = Module {
+            name: "kdumprd-no-such-module",
+            options: "",
+        };
+        assert_eq!(load(&module), Err(Errno::NOENT));
+    }
+}
