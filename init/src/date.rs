@@ -74,11 +74,7 @@ enum Day {
     /// `n`: day 0 to 365, the 29th of February counted.
     Counted(i64),
     /// `Mm.w.d`: the `w`th day `d` (0 is Sunday) of month `m`; the 5th is the last.
-    Weekday {
-        month: i64,
-        week: i64,
-        weekday: i64,
-    },
+    Weekday { month: i64, week: i64, weekday: i64 },
 }
 
 impl Zone {

@@ -1,3 +1,200 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! PID 1 of the kdump initramfs.
+//! PID 1 of the kdump initramfs: from the capture kernel's start to the machine's restart.
+//!
+//! ```text
+//! Record ─▶ plan::next ─▶ Step ─▶ supervise::run(attempt) ─▶ Outcome ─▶ plan::next … ─▶ power::finish
+//!                                  └ a forked child: open the target, dmesg, vmcore, publish
+//! ```
+//! PID 1 supervises and does no dump work: it mounts the kernel's file systems, reads the record, and runs everything
+//! that may fail in children with deadlines. It never exits and never panics on purpose; should it panic all the same, the
+//! handler logs and reboots.
+//!
+//! There is no heap and no C library. The crate guesses nothing: what to load, where to save and what to do afterwards
+//! stands in the record that the builder wrote. Started as anything but PID 1 it is the words of its own shell:
+//! `/init help`.
 #![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod date;
+pub mod fault;
+pub mod files;
+pub mod log;
+pub mod look;
+pub mod modules;
+pub mod plan;
+pub mod power;
+pub mod progress;
+pub mod report;
+pub mod supervise;
+pub mod sys;
+pub mod vmcore;
+
+/// The memory functions of the binary, built under other names so that they can be tested.
+#[cfg(all(test, target_arch = "x86_64"))]
+#[path = "mem/x86_64.rs"]
+#[allow(unsafe_code)]
+mod memory;
+
+use collector::{IoError, MEMORY_BYTES, OPEN_BYTES};
+use config::{Deadlines, FinalAction, Record, record};
+use core::ffi::CStr;
+use core::panic::PanicInfo;
+use fault::Faults;
+use plan::{Last, Named, Step};
+use report::Report;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
+use sys::{Arguments, FileWindow, Memory};
+
+/// The record's place in the image, as the kernel takes it.
+const RECORD_PATH: &CStr = c"/etc/kdump.record";
+/// No record is as large: 256 modules with long parameters are 100 KiB.
+const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// Runs the program: PID 1, or one word of the shell.
+pub fn run(arguments: Arguments) -> ! {
+    if rustix::process::getpid().is_init() {
+        pid1()
+    }
+    let _ = arguments;
+    sys::exit(1)
+}
+
+/// What a panic leads to: in PID 1 to a reboot, in a child to its end.
+pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    log!("{info}");
+    if rustix::process::getpid().is_init() {
+        log!("PID 1 panicked, a defect of kdumprd; next: reboot");
+        power::reboot_now()
+    }
+    sys::exit(supervise::PANICKED)
+}
+
+fn pid1() -> ! {
+    sys::block_signals();
+    mount_kernel_filesystems();
+    log::open();
+    supervise::set_oom_score(b"-1000");
+    let mut command_line = [0; 4096];
+    let faults = Faults::from_command_line(
+        files::read_text(c"/proc/cmdline", &mut command_line).unwrap_or(""),
+    );
+    let report = match sys::shared_report() {
+        Ok(report) => report,
+        Err(errno) => {
+            log!(
+                "no memory for the first page: {}; next: reboot",
+                vmcore::error(errno)
+            );
+            power::reboot_now()
+        }
+    };
+    let text = map_record();
+    let record = match text.as_ref().map(|window| parse_record(window.bytes())) {
+        Ok(Ok(record)) => record,
+        Ok(Err(error)) => no_record(report, format_args!("{error}")),
+        Err(error) => no_record(report, format_args!("{error}")),
+    };
+    log!(
+        "init {} started, record for {}",
+        env!("CARGO_PKG_VERSION"),
+        record.kernel
+    );
+    if faults.any() {
+        log!("faults are asked for on the command line: this is a test");
+    }
+    faults.strike_pid1();
+    follow(&record, report, &faults)
+}
+
+/// Everything that the record asks for, to the end.
+fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
+    let mut memory = Memory::take(MEMORY_BYTES + OPEN_BYTES);
+    if let Err(errno) = &memory {
+        log!(
+            "no memory for the dump: {}; next: the failure action",
+            vmcore::error(*errno)
+        );
+    }
+    let mut sync = true;
+    if let Ok(memory) = &mut memory {
+        sync &= look(record, memory, report, faults);
+        sync &= !modules::load_all(record, report, faults);
+    }
+    let mut last = Last::Start;
+    loop {
+        let step = plan::next(record, last);
+        supervise::reap_orphans();
+        last = match step {
+            Step::Attempt(number) => {
+                let _ = number;
+                Last::Failed(number)
+            }
+            Step::Shell => Last::ShellLeft(None),
+            Step::MountRoot => Last::RootFailed,
+            Step::Finish(action) => power::finish(action, &record.deadlines, report, sync),
+        };
+        let _ = Named(record, step);
+    }
+}
+
+/// Prints why the first kernel crashed. Whether no child was left behind.
+fn look(record: &Record<'_>, memory: &mut Memory, report: &Report, faults: &Faults) -> bool {
+    let outcome = supervise::run(&record.deadlines, report, c"kdump-look", || {
+        look::look(memory.bytes(), report, faults)
+    });
+    if outcome.is_done() {
+        log!("crashed kernel: {}", outcome.text);
+    } else {
+        log!("crashed kernel: unknown: {outcome}; next: the modules");
+        supervise::tell_left_behind(&outcome);
+    }
+    !outcome.left_behind
+}
+
+fn mount_kernel_filesystems() {
+    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
+    for (kind, place, flags) in [
+        (c"proc", c"/proc", quiet | MountFlags::NODEV),
+        (c"sysfs", c"/sys", quiet | MountFlags::NODEV),
+        (c"devtmpfs", c"/dev", quiet),
+    ] {
+        // An image always has the directories, but a person may boot another one to look around.
+        let _ = rustix::fs::mkdir(place, Mode::from_raw_mode(0o755));
+        match mount(kind, place, kind, flags, None) {
+            Ok(()) | Err(Errno::BUSY) => {}
+            Err(errno) => log!(
+                "mounting {} on {}: {}; next: without it",
+                kind.to_str().unwrap_or(""),
+                place.to_str().unwrap_or(""),
+                vmcore::error(errno)
+            ),
+        }
+    }
+}
+
+/// The record's text as the image has it, in place.
+fn map_record() -> Result<FileWindow, IoError> {
+    let fd = rustix::fs::open(RECORD_PATH, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(vmcore::error)?;
+    let size = rustix::fs::fstat(&fd).map_err(vmcore::error)?.st_size;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|size| (1..=MAX_RECORD_BYTES).contains(size))
+        .ok_or(IoError::INVALID)?;
+    FileWindow::map(&fd, 0, size).map_err(vmcore::error)
+}
+
+fn parse_record(bytes: &[u8]) -> Result<Record<'_>, record::RecordError<'_>> {
+    let text = core::str::from_utf8(bytes).map_err(|_| record::RecordError::NotARecord)?;
+    record::parse(text)
+}
+
+/// Without a record there is nothing to follow, and nobody who was asked whether the machine may stay down.
+fn no_record(report: &Report, why: core::fmt::Arguments<'_>) -> ! {
+    log!("init {} started", env!("CARGO_PKG_VERSION"));
+    log!("{}: {why}; rebuild the image; next: reboot", record::PATH);
+    power::finish(FinalAction::Reboot, &Deadlines::DEFAULT, report, false)
+}

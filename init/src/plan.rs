@@ -90,13 +90,14 @@ mod tests {
             "kdumprd-record 1\nkernel 6.1.0\nhostname h\nzone UTC0\nfailure_action {failure}\nfinal_action {last}\n"
         );
         for role in attempts {
-            text += &format!("attempt {role}\n raw\n device node /dev/vda\n collect kdump none 31\n");
+            text +=
+                &format!("attempt {role}\n raw\n device node /dev/vda\n collect kdump none 31\n");
         }
         text + "end\n"
     }
 
     /// Every step when every attempt fails, every shell is left by `exit` and no root can be mounted.
-    fn all_failing(record: &Record<'_>) -> std::vec::Vec<Step> {
+    fn all_failing(record: &Record<'_>) -> Vec<Step> {
         let mut steps = std::vec![];
         let mut last = Last::Start;
         loop {
@@ -117,18 +118,48 @@ mod tests {
         use Step::{Attempt, Finish, MountRoot, Shell};
         let two = &["configured", "configured"][..];
         let table: [(&[&str], &str, &str, &[Step]); 9] = [
-            (two, "reboot", "halt", &[Attempt(0), Attempt(1), Finish(Reboot)]),
-            (two, "halt", "reboot", &[Attempt(0), Attempt(1), Finish(Halt)]),
-            (two, "poweroff", "reboot", &[Attempt(0), Attempt(1), Finish(Poweroff)]),
-            (two, "shell", "poweroff", &[Attempt(0), Attempt(1), Shell, Finish(Poweroff)]),
-            (two, "mount_root_run_init", "halt", &[Attempt(0), Attempt(1), MountRoot, Finish(Halt)]),
+            (
+                two,
+                "reboot",
+                "halt",
+                &[Attempt(0), Attempt(1), Finish(Reboot)],
+            ),
+            (
+                two,
+                "halt",
+                "reboot",
+                &[Attempt(0), Attempt(1), Finish(Halt)],
+            ),
+            (
+                two,
+                "poweroff",
+                "reboot",
+                &[Attempt(0), Attempt(1), Finish(Poweroff)],
+            ),
+            (
+                two,
+                "shell",
+                "poweroff",
+                &[Attempt(0), Attempt(1), Shell, Finish(Poweroff)],
+            ),
+            (
+                two,
+                "mount_root_run_init",
+                "halt",
+                &[Attempt(0), Attempt(1), MountRoot, Finish(Halt)],
+            ),
             (
                 &["configured", "dump_to_rootfs"],
                 "dump_to_rootfs",
                 "reboot",
                 &[Attempt(0), Attempt(1), Finish(Reboot)],
             ),
-            (&["configured"], "dump_to_rootfs", "halt", &[Attempt(0), Finish(Halt)]),
+            (
+                &["configured"],
+                "dump_to_rootfs",
+                "halt",
+                &[Attempt(0), Finish(Halt)],
+            ),
             (&[], "shell", "reboot", &[Shell, Finish(Reboot)]),
             (&[], "reboot", "poweroff", &[Finish(Reboot)]),
         ];

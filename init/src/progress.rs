@@ -84,9 +84,7 @@ impl fmt::Display for Line {
         }
         let pages_per_s = self.pages.saturating_mul(1000) / self.elapsed_ms.max(1);
         if pages_per_s > 0 {
-            let left_s = total_pages
-                .saturating_sub(done_pages)
-                .div_ceil(pages_per_s);
+            let left_s = total_pages.saturating_sub(done_pages).div_ceil(pages_per_s);
             write!(
                 f,
                 ", {} MiB/s, about {left_s} s left",

@@ -81,14 +81,7 @@ pub fn fork(child: impl FnOnce() -> u8) -> Result<Pid, Errno> {
     let result = unsafe {
         arch::syscall(
             raw::__NR_clone,
-            [
-                usize::try_from(raw::SIGCHLD).unwrap_or(17),
-                0,
-                0,
-                0,
-                0,
-                0,
-            ],
+            [usize::try_from(raw::SIGCHLD).unwrap_or(17), 0, 0, 0, 0, 0],
         )
     };
     match check(result)? {
@@ -168,7 +161,9 @@ pub fn wait_signal(signals: &[Signal], timeout_ms: Option<u64>) -> Option<Signal
         tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from(ms % 1000).unwrap_or(0) * 1_000_000,
     });
-    let timeout_address = timeout.as_ref().map_or(0, |time| ptr::from_ref(time).addr());
+    let timeout_address = timeout
+        .as_ref()
+        .map_or(0, |time| ptr::from_ref(time).addr());
     // SAFETY: the set is eight bytes, as the last argument says; the timeout lives until the call returns.
     let result = unsafe {
         arch::syscall(
@@ -373,9 +368,14 @@ mod tests {
     #[test]
     fn a_file_window_shows_the_file() {
         let path = std::env::temp_dir().join(format!("kdumprd-window-{}", std::process::id()));
-        let bytes: std::vec::Vec<u8> = (0..8192_u32).map(|i| (i / 7) as u8).collect();
+        let bytes: Vec<u8> = (0..8192_u32).map(|i| (i / 7) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
-        let file = std::fs::File::open(&path).unwrap();
+        let file = rustix::fs::open(
+            path.to_str().unwrap(),
+            rustix::fs::OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
         let window = FileWindow::map(&file, PAGE_BYTES, 4096).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(window.bytes(), &bytes[4096..]);

@@ -305,7 +305,7 @@ pub(crate) unsafe extern "C" fn strlen(text: *const u8) -> usize {
 mod tests {
     use super::*;
 
-    fn pattern(length: usize, seed: usize) -> std::vec::Vec<u8> {
+    fn pattern(length: usize, seed: usize) -> Vec<u8> {
         (0..length)
             .map(|i| ((i * 131 + seed * 29) >> 2) as u8)
             .collect()
@@ -394,10 +394,7 @@ mod tests {
                     "{length} {position}"
                 );
                 // SAFETY: as above.
-                assert_ne!(
-                    unsafe { bcmp(one.as_ptr(), other.as_ptr(), length) },
-                    0
-                );
+                assert_ne!(unsafe { bcmp(one.as_ptr(), other.as_ptr(), length) }, 0);
             }
         }
         // SAFETY: the text ends with a zero.
