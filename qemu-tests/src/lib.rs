@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod check;
 pub mod console;
 pub mod cpio;
 pub mod crash;
