@@ -1,3 +1,140 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds the kdump initramfs.
+//! Builds the kdump initramfs: what `mkkdumprd` does.
+//!
+//! ```text
+//! kdump.conf ─▶ conf ─▶ Directives ┐
+//!                                  ├─▶ resolve ─▶ Resolved ─▶ modules ─▶ Closure ─▶ image ─▶ cpio ─▶ file
+//! the host   ─▶ host ─▶ Host       ┘                 └──────────┬──────────┘
+//!                                                              plan: the same as a text for people
+//! ```
+//! Everything is looked up here, on the host, and stands in the image's record; the capture side guesses nothing. The
+//! same inputs give the same bytes. A file with a mistake, or a plan that would fail, builds no image.
+//!
+//! ```
+//! use initramfs_builder::conf;
+//! let directives = conf::parse("kdump.conf", b"ext3 UUID=0c9df1f6\npath /var/crash # as ever\n").unwrap();
+//! assert_eq!(directives.targets[0].value.device.to_string(), "UUID=0c9df1f6");
+//! let mistakes = conf::parse("kdump.conf", b"defualt reboot\n").unwrap_err();
+//! assert_eq!(mistakes.to_string(), "kdump.conf:1: unknown directive `defualt`; did you mean `default`?");
+//! ```
+//! What it does not do: load the image (crate `kexec`), or touch any target.
+//!
+//! A described host, [`host`] and [`host::devices`], needs no privileges and can be another machine.
 #![forbid(unsafe_code)]
+
+pub mod compress;
+pub mod conf;
+pub mod cpio;
+pub mod error;
+pub mod host;
+pub mod image;
+pub mod modules;
+pub mod plan;
+pub mod resolve;
+
+use compress::ImageCompression;
+use config::FailureAction;
+use error::{Mistake, Mistakes};
+use host::Host;
+use modules::closure::{self, Closure};
+use modules::index::Index;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is to be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The configuration.
+    pub conf: PathBuf,
+    /// The capture kernel's release.
+    pub kernel: String,
+    /// The directory with its `modules.dep`; none for `lib/modules/RELEASE` of the host.
+    pub modules_directory: Option<PathBuf>,
+    /// Where the host's files are.
+    pub host_root: PathBuf,
+    /// The init binary.
+    pub init: PathBuf,
+    /// How the image is compressed.
+    pub compression: ImageCompression,
+}
+
+/// An image that can be written, and everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// What will be done.
+    pub resolved: resolve::Resolved,
+    /// The modules for it.
+    pub closure: Closure,
+    /// What is in the image.
+    pub items: Vec<image::Item>,
+    /// The image.
+    pub bytes: Vec<u8>,
+}
+
+/// Does everything but writing the image.
+///
+/// # Errors
+/// Everything that is in the way, each with what to change.
+pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| Mistake::new(format!("reading {}: {error}", path.display())))
+    };
+    let release = request.kernel.as_str();
+    if release.is_empty()
+        || release.contains(|letter: char| !letter.is_ascii_graphic() || letter == '/')
+    {
+        return Err(Mistake::new(format!(
+            "`{release}` is no kernel release; `ls /lib/modules` shows them"
+        ))
+        .into());
+    }
+    let directives = conf::parse(&request.conf.display().to_string(), &read(&request.conf)?)?;
+    let host = Host::read(&request.host_root)?;
+    let mut resolved = resolve::resolve(&directives, &host, release)?;
+
+    let directory = match &request.modules_directory {
+        Some(directory) => directory.clone(),
+        None => host.inside(&format!("/lib/modules/{release}")),
+    };
+    let index = Index::read(&directory)?;
+    let closure = closure::close(
+        &index,
+        release,
+        &firmware_directories(&host, release),
+        &resolved.needs,
+    )?;
+
+    let mut busybox = None;
+    if resolved.failure_action == FailureAction::Shell {
+        match host.static_busybox() {
+            Some(path) => busybox = Some(read(&path)?),
+            None => resolved.warnings.push(
+                "the host has no static busybox (package busybox-static): the shell is the built-in one".to_owned(),
+            ),
+        }
+    }
+    let init = read(&request.init)
+        .map_err(|mistake| Mistake::new(format!("{mistake}; name the init binary by --init")))?;
+    let record = resolved.record(&closure.modules)?.to_string();
+    let items = image::items(init, &record, &closure, busybox);
+    let bytes = image::pack(&items, request.compression)?;
+    Ok(Prepared {
+        resolved,
+        closure,
+        items,
+        bytes,
+    })
+}
+
+/// In the kernel's order of looking. Source: Linux 6.12 `drivers/base/firmware_loader/main.c`, `fw_path`.
+fn firmware_directories(host: &Host, release: &str) -> Vec<PathBuf> {
+    [
+        format!("/lib/firmware/updates/{release}"),
+        "/lib/firmware/updates".to_owned(),
+        format!("/lib/firmware/{release}"),
+        "/lib/firmware".to_owned(),
+    ]
+    .iter()
+    .map(|path| host.inside(path))
+    .collect()
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The list of what goes into an image, and writing and reading the file.
+
+use crate::compress::{ImageCompression, decompress};
+use crate::cpio::{self, Entry, Kind};
+use crate::error::Mistake;
+use crate::modules::closure::Closure;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// One thing in an image, and why it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The entry of the archive.
+    pub entry: Entry,
+    /// Why, for the plan.
+    pub why: String,
+}
+
+/// Where `init` mounts what it needs at once; it makes the rest itself.
+const DIRECTORIES: [&str; 4] = ["dev", "mnt", "proc", "sys"];
+
+/// Lists everything for an image: `init`, the record, modules and firmware, and a busybox for the shell where given.
+#[must_use]
+pub fn items(
+    init: Vec<u8>,
+    record: &str,
+    closure: &Closure,
+    busybox: Option<Vec<u8>>,
+) -> Vec<Item> {
+    let mut list = List::default();
+    for directory in DIRECTORIES {
+        list.directory(directory);
+    }
+    // The kernel opens it for PID 1 before devtmpfs is there.
+    list.add(
+        "dev/console",
+        0o600,
+        Kind::Character { major: 5, minor: 1 },
+        "PID 1's console",
+    );
+    list.add("init", 0o755, Kind::File(init), "PID 1");
+    list.add(
+        config::record::PATH.trim_start_matches('/'),
+        0o644,
+        Kind::File(record.as_bytes().to_vec()),
+        "the plan",
+    );
+    for module in &closure.modules {
+        list.add(
+            &format!("lib/modules/{}.ko", module.name),
+            0o644,
+            Kind::File(module.bytes.clone()),
+            &module.by,
+        );
+    }
+    for (name, bytes) in &closure.firmware {
+        list.add(
+            &format!("lib/firmware/{name}"),
+            0o644,
+            Kind::File(bytes.clone()),
+            "firmware",
+        );
+    }
+    if let Some(bytes) = busybox {
+        list.add("bin/busybox", 0o755, Kind::File(bytes), "the shell");
+    }
+    list.0.into_values().collect()
+}
+
+/// Items by name: each once.
+#[derive(Default)]
+struct List(BTreeMap<String, Item>);
+
+impl List {
+    fn directory(&mut self, name: &str) {
+        self.add(name, 0o755, Kind::Directory, "");
+    }
+
+    fn add(&mut self, name: &str, permissions: u32, kind: Kind, why: &str) {
+        if let Some((above, _)) = name.rsplit_once('/')
+            && !self.0.contains_key(above)
+        {
+            self.directory(above);
+        }
+        self.0.insert(
+            name.to_owned(),
+            Item {
+                entry: Entry {
+                    name: name.to_owned(),
+                    permissions,
+                    kind,
+                },
+                why: why.to_owned(),
+            },
+        );
+    }
+}
+
+/// The bytes of the image.
+///
+/// # Errors
+/// The compressor failed.
+pub fn pack(items: &[Item], compression: ImageCompression) -> Result<Vec<u8>, Mistake> {
+    let archive = cpio::write(items.iter().map(|item| item.entry.clone()).collect());
+    compression
+        .compress(&archive)
+        .map_err(|error| Mistake::new(format!("compressing the image with {compression}: {error}")))
+}
+
+/// Writes the image: first under another name beside it, readable by root alone, synced, then renamed.
+///
+/// # Errors
+/// What the file system said; then nothing was left and an older image is as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Mistake> {
+    let failed =
+        |error: std::io::Error| Mistake::new(format!("writing {}: {error}", path.display()));
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let name = path
+        .file_name()
+        .ok_or_else(|| Mistake::new(format!("{} is no name for an image", path.display())))?;
+    let mut temporary = name.to_owned();
+    temporary.push(format!(".{}.new", std::process::id()));
+    let temporary = directory.join(temporary);
+    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        // The one that cannot be removed was not made.
+        let _ = fs::remove_file(&temporary);
+        return Err(failed(error));
+    }
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed)
+}
+
+fn write_synced(path: &PathBuf, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Reads the entries of an image file, however it is compressed.
+///
+/// # Errors
+/// The file cannot be read, or is no image.
+pub fn read(path: &Path) -> Result<Vec<Entry>, Mistake> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Mistake::new(format!("reading {}: {error}", path.display()))
+    };
+    let bytes = fs::read(path).map_err(|error| failed(&error))?;
+    let archive = decompress(bytes).map_err(|error| failed(&error))?;
+    cpio::read(&archive).map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::closure::Chosen;
+
+    fn sample() -> Vec<Item> {
+        let closure = Closure {
+            modules: vec![Chosen {
+                name: "virtio-blk".to_owned(),
+                by: "disk /dev/vda".to_owned(),
+                bytes: b"ko".to_vec(),
+            }],
+            firmware: [("a/b.bin".to_owned(), b"fw".to_vec())].into(),
+            ..Closure::default()
+        };
+        items(b"elf".to_vec(), "record\n", &closure, Some(b"bb".to_vec()))
+    }
+
+    #[test]
+    fn every_item_is_there_with_the_directories_above_it() {
+        let names: Vec<_> = sample()
+            .iter()
+            .map(|item| item.entry.name.clone())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "bin",
+                "bin/busybox",
+                "dev",
+                "dev/console",
+                "etc",
+                "etc/kdump.record",
+                "init",
+                "lib",
+                "lib/firmware",
+                "lib/firmware/a",
+                "lib/firmware/a/b.bin",
+                "lib/modules",
+                "lib/modules/virtio-blk.ko",
+                "mnt",
+                "proc",
+                "sys"
+            ]
+        );
+        let bare = items(vec![], "", &Closure::default(), None);
+        assert!(
+            !bare.iter().any(
+                |item| item.entry.name.starts_with("bin") || item.entry.name.starts_with("lib")
+            )
+        );
+    }
+
+    #[test]
+    fn an_image_is_private_complete_and_reads_back() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory =
+            std::env::temp_dir().join(format!("mkkdumprd-image-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("i.img");
+        fs::write(&path, "an older image, and readable by all").unwrap();
+        for compression in ImageCompression::ALL {
+            let bytes = pack(&sample(), compression).unwrap();
+            write(&path, &bytes).unwrap();
+            let entries: Vec<_> = sample().into_iter().map(|item| item.entry).collect();
+            let mut read_back = read(&path).unwrap();
+            read_back.sort_by(|one, other| one.name.cmp(&other.name));
+            assert_eq!(read_back, entries, "{compression}");
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+                0o600
+            );
+        }
+        let left: Vec<_> = fs::read_dir(&directory).unwrap().collect();
+        assert_eq!(left.len(), 1, "no temporary file is left: {left:?}");
+        assert!(write(Path::new("/nonexistent/x.img"), b"").is_err());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command `mkkdumprd`: arguments and exit codes.
+#![forbid(unsafe_code)]
+
+use initramfs_builder::compress::ImageCompression;
+use initramfs_builder::cpio::Kind;
+use initramfs_builder::error::{Mistake, Mistakes};
+use initramfs_builder::{Request, image, plan, prepare};
+use lexopt::prelude::*;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the kdump initramfs
+       mkkdumprd plan [--conf FILE] --kver RELEASE [OPTION…]       show what it will do, and write nothing
+       mkkdumprd ls IMAGE                                          list what is in an image
+       mkkdumprd cat IMAGE FILE                                    print one file of an image
+
+  --conf FILE         the configuration; /etc/kdump.conf without this option
+  --kver RELEASE      the capture kernel's release, as `uname -r` prints it
+  --modules-dir DIR   the directory with its modules.dep; without this option lib/modules/RELEASE of the host
+  --host-root DIR     the host's root directory, or a directory that describes a host
+  --init FILE         the init binary; /usr/lib/kdumprd/init without this option
+  --compress HOW      none, gzip or xz; gzip without this option
+  -o, --output IMAGE  the image to write
+  -h, --help          this text
+  -V, --version       the version
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+";
+
+enum Command {
+    Help,
+    Version,
+    Build(Request, PathBuf),
+    Plan(Request),
+    List(PathBuf),
+    Cat(PathBuf, String),
+}
+
+fn main() -> ExitCode {
+    let command = match parse(lexopt::Parser::from_env()) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("mkkdumprd: {error}; see mkkdumprd --help");
+            return ExitCode::from(2);
+        }
+    };
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(mistakes) => {
+            for mistake in mistakes.0 {
+                eprintln!("mkkdumprd: {mistake}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Mistakes> {
+    match command {
+        Command::Help => print(HELP.as_bytes()),
+        Command::Version => {
+            print(format!("mkkdumprd (kdumprd) {}\n", env!("CARGO_PKG_VERSION")).as_bytes())
+        }
+        Command::Build(request, output) => {
+            let prepared = prepare(&request)?;
+            for warning in prepared
+                .resolved
+                .warnings
+                .iter()
+                .chain(&prepared.closure.warnings)
+            {
+                eprintln!("mkkdumprd: warning: {warning}");
+            }
+            Ok(image::write(&output, &prepared.bytes)?)
+        }
+        Command::Plan(request) => {
+            let prepared = prepare(&request)?;
+            let text = plan::describe(
+                &prepared.resolved,
+                &prepared.closure,
+                &prepared.items,
+                prepared.bytes.len(),
+                request.compression.word(),
+            );
+            print(text.as_bytes())
+        }
+        Command::List(image) => list(&image),
+        Command::Cat(image, file) => cat(&image, &file),
+    }
+}
+
+fn list(image: &Path) -> Result<(), Mistakes> {
+    let mut text = String::new();
+    for entry in image::read(image)? {
+        let (letter, size) = match &entry.kind {
+            Kind::Directory => ('d', 0),
+            Kind::File(bytes) => ('-', bytes.len()),
+            Kind::Link(target) => ('l', target.len()),
+            Kind::Character { .. } => ('c', 0),
+        };
+        let permissions: String = (0..9)
+            .rev()
+            .zip("rwxrwxrwx".chars())
+            .map(|(bit, letter)| {
+                if entry.permissions >> bit & 1 == 1 {
+                    letter
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        text.push_str(&format!("{letter}{permissions} {size:>10} /{}", entry.name));
+        match &entry.kind {
+            Kind::Link(target) => {
+                text.push_str(&format!(" -> {}", String::from_utf8_lossy(target)))
+            }
+            Kind::Character { major, minor } => text.push_str(&format!(" ({major}, {minor})")),
+            _ => {}
+        }
+        text.push('\n');
+    }
+    print(text.as_bytes())
+}
+
+fn cat(image: &Path, file: &str) -> Result<(), Mistakes> {
+    let wanted = file.trim_start_matches('/');
+    let found = image::read(image)?
+        .into_iter()
+        .find(|entry| entry.name == wanted);
+    match found.map(|entry| entry.kind) {
+        Some(Kind::File(bytes)) => print(&bytes),
+        Some(_) => Err(Mistake::new(format!("/{wanted} in {} is no file", image.display())).into()),
+        None => Err(Mistake::new(format!(
+            "there is no /{wanted} in {}; `mkkdumprd ls {0}` shows what is",
+            image.display()
+        ))
+        .into()),
+    }
+}
+
+fn print(bytes: &[u8]) -> Result<(), Mistakes> {
+    let mut output = io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        // Who reads has seen enough: `mkkdumprd ls IMAGE | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => {
+            Ok(result
+                .map_err(|error| Mistake::new(format!("writing to standard output: {error}")))?)
+        }
+    }
+}
+
+fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut operands: Vec<String> = Vec::new();
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next()? {
+        let (slot, name) = match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
+            Long("conf") => (&mut options.conf, "--conf"),
+            Long("kver") => (&mut options.kernel, "--kver"),
+            Long("modules-dir") => (&mut options.modules, "--modules-dir"),
+            Long("host-root") => (&mut options.host, "--host-root"),
+            Long("init") => (&mut options.init, "--init"),
+            Long("compress") => (&mut options.compress, "--compress"),
+            Short('o') | Long("output") => (&mut options.output, "--output"),
+            Value(value) => {
+                operands.push(value.string()?);
+                continue;
+            }
+            _ => return Err(argument.unexpected()),
+        };
+        if slot.replace(arguments.value()?.string()?).is_some() {
+            return Err(format!("{name} is given twice").into());
+        }
+    }
+    let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
+    match operands.as_slice() {
+        [] => {
+            let output = options.output.take().ok_or("-o IMAGE is missing")?;
+            Ok(Command::Build(options.request()?, output.into()))
+        }
+        ["plan"] if options.output.is_some() => Err("plan writes no image and takes no -o".into()),
+        ["plan"] => Ok(Command::Plan(options.request()?)),
+        ["ls" | "cat", ..] if options.any() => Err("ls and cat take no options".into()),
+        ["ls", image] => Ok(Command::List(image.into())),
+        ["ls", ..] => Err("ls takes an image".into()),
+        ["cat", image, file] => Ok(Command::Cat(image.into(), (*file).to_owned())),
+        ["cat", ..] => Err("cat takes an image and a file in it".into()),
+        [other, ..] => Err(format!("unknown command `{other}`; there are plan, ls and cat").into()),
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    conf: Option<String>,
+    kernel: Option<String>,
+    modules: Option<String>,
+    host: Option<String>,
+    init: Option<String>,
+    compress: Option<String>,
+    output: Option<String>,
+}
+
+impl Options {
+    fn any(&self) -> bool {
+        [
+            &self.conf,
+            &self.kernel,
+            &self.modules,
+            &self.host,
+            &self.init,
+            &self.compress,
+            &self.output,
+        ]
+        .into_iter()
+        .any(Option::is_some)
+    }
+
+    fn request(self) -> Result<Request, lexopt::Error> {
+        let path = |given: Option<String>, otherwise: &str| {
+            PathBuf::from(given.unwrap_or_else(|| otherwise.to_owned()))
+        };
+        let compression = match self.compress {
+            None => ImageCompression::default(),
+            Some(word) => ImageCompression::from_word(&word).ok_or_else(|| {
+                format!("--compress cannot be `{word}`; accepted are none, gzip and xz")
+            })?,
+        };
+        Ok(Request {
+            conf: path(self.conf, "/etc/kdump.conf"),
+            kernel: self.kernel.ok_or("--kver RELEASE is missing")?,
+            modules_directory: self.modules.map(PathBuf::from),
+            host_root: path(self.host, "/"),
+            init: path(self.init, "/usr/lib/kdumprd/init"),
+            compression,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, lexopt::Error> {
+        parse(lexopt::Parser::from_args(arguments))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_an_installed_system() {
+        let Ok(Command::Build(request, output)) = parsed(&["--kver=6.1", "-o", "/boot/i"]) else {
+            panic!("not a build");
+        };
+        assert_eq!(output, Path::new("/boot/i"));
+        assert_eq!(request.conf, Path::new("/etc/kdump.conf"));
+        assert_eq!(request.init, Path::new("/usr/lib/kdumprd/init"));
+        assert_eq!(
+            (request.host_root.as_path(), request.modules_directory),
+            (Path::new("/"), None)
+        );
+        assert_eq!(request.compression, ImageCompression::Gzip);
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_wrong() {
+        for (arguments, part) in [
+            (&["--kver", "6.1"][..], "-o IMAGE is missing"),
+            (&["-o", "x"], "--kver RELEASE is missing"),
+            (&["plan"], "--kver RELEASE is missing"),
+            (&["plan", "--kver", "1", "-o", "x"], "takes no -o"),
+            (&["ls"], "ls takes an image"),
+            (&["ls", "x", "--kver", "1"], "take no options"),
+            (&["cat", "x"], "an image and a file"),
+            (&["frob"], "unknown command `frob`"),
+            (&["--kver", "1", "--kver", "2"], "--kver is given twice"),
+            (&["--kver", "1", "-o", "x", "--compress", "lzo"], "`lzo`"),
+            (&["--frob"], "frob"),
+        ] {
+            let error = parsed(arguments).err().unwrap().to_string();
+            assert!(error.contains(part), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,672 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which modules a plan needs, in the order in which they are to be loaded.
+//!
+//! Dependencies come first, then what a module wants before it (softdeps, resolved through aliases), then the module. What
+//! is built in falls away, but what a built-in wants before it counts: no `modprobe` answers in the capture kernel.
+
+use super::index::{Index, Provider, Softdeps, stem};
+use super::{modinfo, normalised};
+use crate::compress::decompress;
+use crate::error::{Mistake, Mistakes};
+use crate::host::Driver;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One thing that the capture kernel must be able to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// What.
+    pub want: Want,
+    /// Who wants it, as the plan shows it: `disk /dev/vdb1`.
+    pub by: String,
+    /// The line of `kdump.conf` behind it, where there is one.
+    pub place: Option<(String, u32)>,
+}
+
+/// What is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A module or alias by name.
+    Name(String),
+    /// A file system by its type for `mount(2)`.
+    Filesystem(String),
+    /// The driver of a device.
+    Driver(Driver),
+}
+
+/// The modules of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// In load order.
+    pub modules: Vec<Chosen>,
+    /// What is needed and part of the kernel, with the first that needs it.
+    pub builtins: BTreeMap<String, String>,
+    /// Files below `/lib/firmware`, with their contents.
+    pub firmware: BTreeMap<String, Vec<u8>>,
+    /// What a person should know before relying on the image.
+    pub warnings: Vec<String>,
+}
+
+/// One module of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// As its file is called.
+    pub name: String,
+    /// Who needs it: a device, a file system, another module.
+    pub by: String,
+    /// The decompressed file.
+    pub bytes: Vec<u8>,
+}
+
+/// Collects the modules for `needs`, for the kernel `release`. Firmware is looked for in `firmware_directories` in turn.
+///
+/// # Errors
+/// Each need that cannot be met: what is missing, who needs it, and where it was looked for.
+pub fn close(
+    index: &Index,
+    release: &str,
+    firmware_directories: &[PathBuf],
+    needs: &[Need],
+) -> Result<Closure, Mistakes> {
+    let mut walk = Walk {
+        index,
+        release,
+        firmware_directories,
+        closure: Closure::default(),
+        done: BTreeSet::new(),
+        open: Vec::new(),
+    };
+    let mut mistakes = Mistakes::default();
+    for need in needs {
+        if let Err(message) = walk.meet(need) {
+            let mistake = Mistake {
+                place: need.place.clone(),
+                message,
+            };
+            if !mistakes.0.contains(&mistake) {
+                mistakes.0.push(mistake);
+            }
+        }
+        walk.open.clear();
+    }
+    if mistakes.0.is_empty() {
+        Ok(walk.closure)
+    } else {
+        Err(mistakes)
+    }
+}
+
+struct Walk<'a> {
+    index: &'a Index,
+    release: &'a str,
+    firmware_directories: &'a [PathBuf],
+    closure: Closure,
+    /// Names that were taken or are built in.
+    done: BTreeSet<String>,
+    /// The modules whose needs are being met, outermost first.
+    open: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn meet(&mut self, need: &Need) -> Result<(), String> {
+        let (providers, looked_for) = match &need.want {
+            Want::Name(name) => (
+                choose(self.index.providers(name), name),
+                format!("`{name}`"),
+            ),
+            Want::Filesystem(fstype) => self.filesystem(fstype),
+            Want::Driver(driver) => match self.driver(driver) {
+                Some(found) => found,
+                None => return Ok(()),
+            },
+        };
+        if providers.is_empty() {
+            return Err(format!(
+                "the kernel {} has no module and nothing built in for {looked_for}, which {} needs; looked in {}",
+                self.release,
+                need.by,
+                self.index.directory.display()
+            ));
+        }
+        for provider in providers {
+            self.take(&provider, &need.by)?;
+        }
+        Ok(())
+    }
+
+    /// ext4 answers for ext2 and ext3 where they have no module of their own.
+    fn filesystem(&self, fstype: &str) -> (Vec<Provider>, String) {
+        let mut words = vec![format!("fs-{fstype}"), fstype.to_owned()];
+        if matches!(fstype, "ext2" | "ext3") {
+            words.push("ext4".to_owned());
+        }
+        let mut providers = words
+            .iter()
+            .map(|word| self.index.providers(word))
+            .find(|providers| !providers.is_empty())
+            .unwrap_or_default();
+        if let Some(own) = providers
+            .iter()
+            .position(|provider| provider.name() == fstype)
+        {
+            providers.swap(0, own);
+        }
+        providers.truncate(1);
+        (
+            providers,
+            format!("the file system {fstype} ({})", words.join(", ")),
+        )
+    }
+
+    /// The driver's modules; none when there is nothing to look for.
+    fn driver(&self, driver: &Driver) -> Option<(Vec<Provider>, String)> {
+        if let Some(module) = &driver.module {
+            let providers = self.index.providers(module);
+            if !providers.is_empty() {
+                return Some((choose(providers, module), String::new()));
+            }
+        }
+        let mut providers = driver
+            .modalias
+            .as_deref()
+            .map(|modalias| self.index.providers(modalias))
+            .unwrap_or_default();
+        // Of several that would take the device, the one that does so on the host.
+        let same = |provider: &Provider| {
+            driver
+                .name
+                .as_deref()
+                .is_some_and(|name| normalised(name) == provider.name())
+        };
+        if providers.iter().any(same) {
+            providers.retain(same);
+        }
+        match (&driver.module, &driver.name) {
+            _ if !providers.is_empty() => Some((providers, String::new())),
+            (Some(module), _) => Some((
+                Vec::new(),
+                format!("`{module}`, the driver of {},", driver.at),
+            )),
+            // Built into the host's kernel, and without a list that says so for this one; or no driver at all.
+            (None, _) => None,
+        }
+    }
+
+    fn take(&mut self, provider: &Provider, by: &str) -> Result<(), String> {
+        match provider {
+            Provider::Module(name) => self.take_module(name, by),
+            Provider::Builtin(name) => {
+                if self.done.insert(name.clone()) {
+                    self.closure.builtins.insert(name.clone(), by.to_owned());
+                    let Softdeps { pre, post } = self.index.softdeps(name);
+                    for wanted in pre.iter().chain(&post) {
+                        self.take_wanted(wanted, name)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_module(&mut self, name: &str, by: &str) -> Result<(), String> {
+        if self.done.contains(name) {
+            return Ok(());
+        }
+        if let Some(start) = self.open.iter().position(|open| open == name) {
+            let mut circle = self.open[start..].to_vec();
+            circle.push(name.to_owned());
+            return Err(format!(
+                "the modules {} need each other in a circle; run depmod, or reinstall the kernel's modules",
+                circle.join(" -> ")
+            ));
+        }
+        let file = self.index.file(name).ok_or_else(|| {
+            format!(
+                "the module {name}, which {by} needs, is not in {}; run depmod, or reinstall the kernel's modules",
+                self.index.directory.join("modules.dep").display()
+            )
+        })?;
+        let path = self.index.directory.join(file);
+        let in_file = |message: String| {
+            format!(
+                "the module {name} ({}), which {by} needs: {message}",
+                path.display()
+            )
+        };
+        let bytes = fs::read(&path)
+            .and_then(decompress)
+            .map_err(|error| in_file(error.to_string()))?;
+        let info = modinfo::read(&bytes).map_err(|error| in_file(error.to_string()))?;
+        let built_for = info.vermagic.split(' ').next().unwrap_or_default();
+        if built_for != self.release {
+            return Err(in_file(format!(
+                "built for the kernel `{built_for}`, but the image is for {}",
+                self.release
+            )));
+        }
+
+        self.open.push(name.to_owned());
+        let listed: Vec<String> = self.index.needs(name).map(str::to_owned).collect();
+        // modules.dep knows the same as the file, unless it is older.
+        let depends = info.depends.iter().map(|name| normalised(name));
+        for needed in listed.into_iter().chain(depends) {
+            if !self.done.contains(&needed) {
+                match self.index.providers(&needed).first() {
+                    Some(provider) => self.take(&provider.clone(), name)?,
+                    None => self.take_module(&needed, name)?,
+                }
+            }
+        }
+        let mut softdeps = self.index.softdeps(name);
+        softdeps.pre.extend(info.pre);
+        softdeps.post.extend(info.post);
+        for wanted in &softdeps.pre {
+            self.take_wanted(wanted, name)?;
+        }
+        self.open.pop();
+        // A softdep that leads back here has taken it already.
+        if !self.done.insert(name.to_owned()) {
+            return Ok(());
+        }
+        for wanted in &info.firmware {
+            self.take_firmware(wanted, name);
+        }
+        self.closure.modules.push(Chosen {
+            name: stem(file).to_owned(),
+            by: by.to_owned(),
+            bytes,
+        });
+        for wanted in &softdeps.post {
+            self.take_wanted(wanted, name)?;
+        }
+        Ok(())
+    }
+
+    /// What a softdep names. It is a wish: `modprobe` goes on without, and so do circles of them.
+    fn take_wanted(&mut self, wanted: &str, by: &str) -> Result<(), String> {
+        let providers = choose(self.index.providers(wanted), wanted);
+        if providers.is_empty() {
+            let warning = format!(
+                "{by} wants `{wanted}` beside it, which kernel {} does not have",
+                self.release
+            );
+            if !self.closure.warnings.contains(&warning) {
+                self.closure.warnings.push(warning);
+            }
+        }
+        for provider in providers {
+            if !self.open.iter().any(|open| open == provider.name()) {
+                self.take(&provider, by)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_firmware(&mut self, wanted: &str, by: &str) {
+        let inside = !wanted.starts_with('/') && wanted.split('/').all(|part| part != "..");
+        let found = self
+            .firmware_directories
+            .iter()
+            .filter(|_| inside)
+            .flat_map(|directory| {
+                ["", ".xz", ".zst"].map(|suffix| directory.join(format!("{wanted}{suffix}")))
+            })
+            .find(|path| path.is_file())
+            .map(|path| read_firmware(&path));
+        let problem = match found {
+            Some(Ok(bytes)) => {
+                self.closure.firmware.insert(wanted.to_owned(), bytes);
+                return;
+            }
+            Some(Err(problem)) => problem,
+            None => "not found".to_owned(),
+        };
+        // Drivers name the firmware of every device that they know, and most machines have files for few of them.
+        self.closure
+            .warnings
+            .push(format!("firmware {wanted} of the module {by}: {problem}"));
+    }
+}
+
+/// Only what was packed as a whole: firmware may be an xz or zstd stream in itself.
+fn read_firmware(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    match path.extension().and_then(|suffix| suffix.to_str()) {
+        Some("xz" | "zst") => decompress(bytes).map_err(|error| error.to_string()),
+        _ => Ok(bytes),
+    }
+}
+
+/// Of several that answer to an alias of the crypto layer, one is enough, and the portable one works on any processor: it
+/// is called `…_generic`. Without it, a built-in one; else all, as `modprobe` loads them.
+fn choose(mut providers: Vec<Provider>, word: &str) -> Vec<Provider> {
+    // The alias of a device has a bus in front of a colon, and each that answers may be the one that takes it.
+    if providers.len() < 2 || word.contains(':') {
+        return providers;
+    }
+    let is_generic = |provider: &Provider| provider.name().ends_with("_generic");
+    let is_builtin = |provider: &Provider| matches!(provider, Provider::Builtin(_));
+    if let Some(position) = providers
+        .iter()
+        .position(is_generic)
+        .or_else(|| providers.iter().position(is_builtin))
+    {
+        return vec![providers.swap_remove(position)];
+    }
+    providers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compress::ImageCompression;
+    use crate::modules::modinfo::tests::module_file;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A module directory made for one test.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(files: &[(&str, Vec<u8>)]) -> Self {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let root = std::env::temp_dir()
+                .join(format!("mkkdumprd-closure-{}-{number}", std::process::id()));
+            for (name, bytes) in files {
+                let path = root.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            Self(root)
+        }
+
+        fn close(&self, needs: &[Need]) -> Result<Closure, Mistakes> {
+            close(
+                &Index::read(&self.0).unwrap(),
+                "6.1.0",
+                &[self.0.join("firmware")],
+                needs,
+            )
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn module(more: &str) -> Vec<u8> {
+        module_file(&format!("vermagic=6.1.0 SMP\0{more}"))
+    }
+
+    fn need(want: Want) -> Need {
+        Need {
+            want,
+            by: "the test".to_owned(),
+            place: None,
+        }
+    }
+
+    fn named(name: &str) -> Need {
+        need(Want::Name(name.to_owned()))
+    }
+
+    fn names(closure: &Closure) -> Vec<&str> {
+        closure
+            .modules
+            .iter()
+            .map(|chosen| chosen.name.as_str())
+            .collect()
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        text.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn ext3_brings_ext4_its_dependencies_and_the_portable_crc32c() {
+        let directory = Directory::new(&[
+            (
+                "modules.dep",
+                text(
+                    "k/ext4.ko: k/jbd2.ko k/mbcache.ko\nk/jbd2.ko:\nk/mbcache.ko:\nk/crc32c_generic.ko:\nk/crc32c-intel.ko:\n",
+                ),
+            ),
+            ("modules.builtin", text("kernel/lib/crc16.ko\n")),
+            (
+                "modules.alias",
+                text(
+                    "alias fs-ext3 ext4\nalias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\n",
+                ),
+            ),
+            ("modules.softdep", text("softdep ext4 pre: crypto-crc32c\n")),
+            (
+                "k/ext4.ko",
+                module("depends=jbd2,mbcache,crc16\0softdep=pre: crypto-crc32c\0"),
+            ),
+            ("k/jbd2.ko", module("")),
+            ("k/mbcache.ko", module("")),
+            ("k/crc32c_generic.ko", module("")),
+            ("k/crc32c-intel.ko", module("")),
+        ]);
+        let closure = directory
+            .close(&[need(Want::Filesystem("ext3".to_owned()))])
+            .unwrap();
+        assert_eq!(
+            names(&closure),
+            ["mbcache", "jbd2", "crc32c_generic", "ext4"]
+        );
+        assert_eq!(closure.builtins.keys().collect::<Vec<_>>(), ["crc16"]);
+        assert_eq!(closure.modules[2].by, "ext4");
+        assert_eq!(closure.modules[3].by, "the test");
+    }
+
+    #[test]
+    fn a_built_in_file_system_still_gets_what_it_wants_before_it() {
+        let directory = Directory::new(&[
+            ("modules.dep", text("k/crc32c_generic.ko.xz:\n")),
+            ("modules.builtin", text("kernel/fs/ext4/ext4.ko\n")),
+            (
+                "modules.builtin.modinfo",
+                text("ext4.alias=fs-ext4\0ext4.softdep=pre: crypto-crc32c\0"),
+            ),
+            (
+                "modules.alias",
+                text("alias crypto-crc32c crc32c_generic\n"),
+            ),
+            (
+                "k/crc32c_generic.ko.xz",
+                ImageCompression::Xz.compress(&module("")).unwrap(),
+            ),
+        ]);
+        let closure = directory
+            .close(&[need(Want::Filesystem("ext4".to_owned()))])
+            .unwrap();
+        assert_eq!(names(&closure), ["crc32c_generic"]);
+        assert!(closure.builtins.contains_key("ext4"));
+        assert_eq!(closure.modules[0].bytes, module(""));
+    }
+
+    #[test]
+    fn a_driver_is_found_by_module_name_or_by_what_the_device_says_of_itself() {
+        let directory = Directory::new(&[
+            (
+                "modules.dep",
+                text(
+                    "k/virtio-blk.ko.gz: k/virtio.ko\nk/virtio.ko:\nk/ahci.ko:\nk/ata_generic.ko:\n",
+                ),
+            ),
+            (
+                "modules.alias",
+                text(
+                    "alias virtio:d00000002v* virtio_blk\nalias pci:*cc0106* ahci\nalias pci:*cc01* ata_generic\n",
+                ),
+            ),
+            (
+                "k/virtio-blk.ko.gz",
+                ImageCompression::Gzip.compress(&module("")).unwrap(),
+            ),
+            ("k/virtio.ko", module("")),
+            ("k/ahci.ko", module("")),
+            ("k/ata_generic.ko", module("")),
+        ]);
+        let driver = |module: Option<&str>, name: Option<&str>, modalias: Option<&str>| {
+            need(Want::Driver(Driver {
+                module: module.map(str::to_owned),
+                name: name.map(str::to_owned),
+                modalias: modalias.map(str::to_owned),
+                at: "0000:00:03.0".to_owned(),
+            }))
+        };
+        for (need, expected) in [
+            (
+                driver(Some("virtio_blk"), None, None),
+                &["virtio", "virtio-blk"][..],
+            ),
+            (
+                driver(None, Some("virtio_blk"), Some("virtio:d00000002v00001AF4")),
+                &["virtio", "virtio-blk"],
+            ),
+            // Another name on the host than in the capture kernel: the alias decides.
+            (
+                driver(Some("virtio_old"), None, Some("virtio:d00000002v1")),
+                &["virtio", "virtio-blk"],
+            ),
+            (driver(None, Some("ahci"), Some("pci:xcc0106x")), &["ahci"]),
+            (
+                driver(None, None, Some("pci:xcc0106x")),
+                &["ahci", "ata_generic"],
+            ),
+            (driver(None, Some("pcieport"), Some("pci:bridge")), &[]),
+        ] {
+            assert_eq!(
+                names(&directory.close(std::slice::from_ref(&need)).unwrap()),
+                expected,
+                "{need:?}"
+            );
+        }
+        let error = directory
+            .close(&[driver(Some("megaraid"), None, None)])
+            .unwrap_err()
+            .to_string();
+        for part in ["`megaraid`", "0000:00:03.0", "the test", "looked in"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn circles_of_dependencies_are_refused_and_circles_of_wishes_are_not() {
+        let directory = Directory::new(&[
+            (
+                "modules.dep",
+                text("k/a.ko: k/b.ko\nk/b.ko: k/c.ko\nk/c.ko: k/b.ko\nk/d.ko:\nk/e.ko:\n"),
+            ),
+            (
+                "modules.softdep",
+                text("softdep d pre: e\nsoftdep e pre: d\n"),
+            ),
+            ("k/a.ko", module("")),
+            ("k/b.ko", module("")),
+            ("k/c.ko", module("")),
+            ("k/d.ko", module("")),
+            ("k/e.ko", module("")),
+        ]);
+        let error = directory.close(&[named("a")]).unwrap_err().to_string();
+        assert!(error.contains("b -> c -> b"), "{error}");
+        assert_eq!(names(&directory.close(&[named("d")]).unwrap()), ["e", "d"]);
+        assert_eq!(
+            names(&directory.close(&[named("e"), named("d")]).unwrap()),
+            ["d", "e"]
+        );
+    }
+
+    #[test]
+    fn a_missing_module_is_named_with_who_needs_it_and_where_it_was_looked_for() {
+        let directory = Directory::new(&[
+            (
+                "modules.dep",
+                text("k/a.ko: k/b.ko\nk/b.ko:\nk/other.ko:\nk/text.ko:\nk/stale.ko:\n"),
+            ),
+            ("k/a.ko", module("")),
+            ("k/other.ko", module_file("vermagic=6.2.0 SMP\0")),
+            ("k/text.ko", text("hello")),
+            ("k/stale.ko", module("depends=unlisted\0")),
+        ]);
+        for (name, parts) in [
+            (
+                "a",
+                &["the module b", "k/b.ko", "which a needs", "No such file"][..],
+            ),
+            (
+                "nix",
+                &["`nix`", "6.1.0", "which the test needs", "looked in"],
+            ),
+            ("other", &["the module other", "`6.2.0`", "for 6.1.0"]),
+            ("text", &["the module text", "not an ELF file"]),
+            (
+                "stale",
+                &[
+                    "the module unlisted",
+                    "which stale needs",
+                    "modules.dep",
+                    "depmod",
+                ],
+            ),
+        ] {
+            let error = directory.close(&[named(name)]).unwrap_err().to_string();
+            for part in parts {
+                assert!(error.contains(part), "{name}: {part:?} is not in: {error}");
+            }
+        }
+        let error = directory
+            .close(&[named("a"), named("nix"), named("nix")])
+            .unwrap_err();
+        assert_eq!(error.0.len(), 2, "each once, and all of them: {error}");
+    }
+
+    #[test]
+    fn firmware_is_taken_decompressed_and_what_is_missing_is_a_warning() {
+        let directory = Directory::new(&[
+            ("modules.dep", text("k/a.ko:\n")),
+            (
+                "k/a.ko",
+                module(
+                    "firmware=x/one.bin\0firmware=two.bin\0firmware=three.bin\0firmware=../modules.dep\0",
+                ),
+            ),
+            ("firmware/x/one.bin", text("one")),
+            (
+                "firmware/two.bin.xz",
+                ImageCompression::Xz.compress(b"two").unwrap(),
+            ),
+        ]);
+        let closure = directory.close(&[named("a")]).unwrap();
+        let firmware: Vec<_> = closure
+            .firmware
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+            .collect();
+        assert_eq!(firmware, [("two.bin", &b"two"[..]), ("x/one.bin", b"one")]);
+        assert_eq!(closure.warnings.len(), 2, "{:?}", closure.warnings);
+        assert!(closure.warnings[0].contains("three.bin"));
+    }
+
+    #[test]
+    fn what_is_wanted_behind_comes_behind_and_a_wish_without_an_answer_is_a_warning() {
+        let directory = Directory::new(&[
+            ("modules.dep", text("k/a.ko:\nk/b.ko:\n")),
+            ("modules.softdep", text("softdep a pre: nowhere post: b\n")),
+            ("k/a.ko", module("")),
+            ("k/b.ko", module("")),
+        ]);
+        let closure = directory.close(&[named("a")]).unwrap();
+        assert_eq!(names(&closure), ["a", "b"]);
+        assert!(
+            closure.warnings[0].contains("`nowhere`"),
+            "{:?}",
+            closure.warnings
+        );
+    }
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The plan as a text for people: what will happen in the capture kernel, in order, with every bound and what follows.
+
+use crate::image::Item;
+use crate::modules::closure::Closure;
+use crate::resolve::{Goal, Resolved};
+use config::{FailureAction, FinalAction, Role};
+use std::fmt::{self, Write as _};
+
+/// Describes what an image will do.
+#[must_use]
+pub fn describe(
+    resolved: &Resolved,
+    closure: &Closure,
+    items: &[Item],
+    packed_bytes: usize,
+    compression: &str,
+) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_plan(&mut text, resolved, closure)
+        .and_then(|()| write_items(&mut text, items, packed_bytes, compression));
+    text
+}
+
+fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt::Result {
+    let bounds = &resolved.deadlines;
+    writeln!(
+        text,
+        "Plan for {} (zone {}), capture kernel {}",
+        resolved.hostname, resolved.zone, resolved.kernel
+    )?;
+    let warnings: Vec<&String> = resolved.warnings.iter().chain(&closure.warnings).collect();
+    if !warnings.is_empty() {
+        writeln!(text, "\nWarnings")?;
+        for warning in warnings {
+            writeln!(text, "  {warning}")?;
+        }
+    }
+
+    writeln!(
+        text,
+        "\nModules, in this order; each has {} to load, and one that fails is logged and passed over",
+        Seconds(bounds.module_s)
+    )?;
+    if closure.modules.is_empty() {
+        writeln!(text, "  none: all that is needed is built in")?;
+    }
+    for module in &closure.modules {
+        writeln!(
+            text,
+            "  {:<24} {:>9}  for {}",
+            module.name,
+            Bytes(module.bytes.len() as u64).to_string(),
+            module.by
+        )?;
+    }
+    for (name, by) in &closure.builtins {
+        writeln!(text, "  {name:<24} {:>9}  for {by}", "built in")?;
+    }
+
+    let count = resolved.attempts.len();
+    for (number, goal) in (1..).zip(&resolved.attempts) {
+        let next = if number < count {
+            format!("attempt {}", number + 1)
+        } else {
+            all_failed(resolved).to_owned()
+        };
+        write_goal(text, resolved, number, goal, &next)?;
+    }
+
+    writeln!(text, "\nWhen an attempt succeeds")?;
+    writeln!(text, "  {}", final_action(resolved.final_action))?;
+    writeln!(text, "\nWhen every attempt failed")?;
+    writeln!(text, "  {}", failure_action(resolved))?;
+    if let Some(root) = &resolved.root {
+        writeln!(
+            text,
+            "  root: {} {}, {}; {}; then {}",
+            root.fstype,
+            root.device.spec(),
+            Size(root.device.size_bytes),
+            root.device.how,
+            root.init
+        )?;
+        writeln!(
+            text,
+            "  its disk is waited for at most {}, its mount has {}, else {}",
+            Seconds(bounds.device_s),
+            Seconds(bounds.open_s),
+            final_action(resolved.final_action)
+        )?;
+    }
+    writeln!(
+        text,
+        "  the last sync and the {} have {}, then the machine is forced",
+        resolved.final_action,
+        Seconds(bounds.final_s)
+    )
+}
+
+fn write_goal(
+    text: &mut String,
+    resolved: &Resolved,
+    number: usize,
+    goal: &Goal,
+    next: &str,
+) -> fmt::Result {
+    let bounds = &resolved.deadlines;
+    let role = match goal.role {
+        Role::Configured => "",
+        Role::DumpToRootfs => " (dump_to_rootfs)",
+    };
+    writeln!(
+        text,
+        "\nAttempt {number} of {}{role}, {}",
+        resolved.attempts.len(),
+        goal.origin
+    )?;
+    writeln!(text, "  {}", goal.target())?;
+    writeln!(
+        text,
+        "  device: {}; {}",
+        Size(goal.device.size_bytes),
+        goal.device.how
+    )?;
+    let levels: Vec<String> = goal
+        .collect
+        .levels
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    writeln!(
+        text,
+        "  dumpfile: {}, compression {}, level {}",
+        goal.collect.format,
+        goal.collect.compression,
+        levels.join(", and when the target is full ")
+    )?;
+    for (step, bound) in [
+        ("wait for the device", bounds.device_s),
+        ("open the target", bounds.open_s),
+        ("save vmcore-dmesg.txt", bounds.dmesg_s),
+        ("save the vmcore, without any progress", bounds.stall_s),
+        ("save the vmcore, as a whole", bounds.dump_s),
+        ("sync, rename, manifest", bounds.publish_s),
+    ] {
+        writeln!(
+            text,
+            "  {step:<38} at most {:<7} else {next}",
+            Seconds(bound).to_string()
+        )?;
+    }
+    Ok(())
+}
+
+fn write_items(
+    text: &mut String,
+    items: &[Item],
+    packed_bytes: usize,
+    compression: &str,
+) -> fmt::Result {
+    use crate::cpio::Kind;
+    let size = |item: &Item| match &item.entry.kind {
+        Kind::File(bytes) => bytes.len() as u64,
+        _ => 0,
+    };
+    let total = items.iter().map(size).sum();
+    writeln!(
+        text,
+        "\nImage: {} in files, {} as {compression}",
+        Bytes(total),
+        Bytes(packed_bytes as u64)
+    )?;
+    for item in items {
+        if matches!(item.entry.kind, Kind::File(_)) {
+            writeln!(
+                text,
+                "  {:>9}  /{}",
+                Bytes(size(item)).to_string(),
+                item.entry.name
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn all_failed(resolved: &Resolved) -> &'static str {
+    match resolved.failure_action {
+        FailureAction::Reboot => "reboot",
+        FailureAction::Halt => "halt",
+        FailureAction::Poweroff => "poweroff",
+        FailureAction::Shell => "shell",
+        FailureAction::DumpToRootfs => resolved.final_action.word(),
+        FailureAction::MountRootRunInit => "mount_root_run_init",
+    }
+}
+
+fn failure_action(resolved: &Resolved) -> String {
+    let last = final_action(resolved.final_action);
+    match resolved.failure_action {
+        FailureAction::Reboot => "reboot".to_owned(),
+        FailureAction::Halt => "halt".to_owned(),
+        FailureAction::Poweroff => "power off".to_owned(),
+        FailureAction::Shell => {
+            format!("a shell on the console, without a time limit; when it ends: {last}")
+        }
+        FailureAction::DumpToRootfs => format!("the root file system was the last attempt; {last}"),
+        FailureAction::MountRootRunInit => {
+            format!(
+                "mount the root file system and run the machine's own init; should that fail: {last}"
+            )
+        }
+    }
+}
+
+fn final_action(action: FinalAction) -> &'static str {
+    match action {
+        FinalAction::Reboot => "reboot",
+        FinalAction::Halt => "halt",
+        FinalAction::Poweroff => "power off",
+    }
+}
+
+/// Seconds as a person says them.
+struct Seconds(u32);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            seconds if seconds >= 3600 && seconds % 3600 == 0 => write!(f, "{} h", seconds / 3600),
+            seconds => write!(f, "{seconds} s"),
+        }
+    }
+}
+
+/// A size in the largest unit in which it is at least one.
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut unit = "B";
+        let mut tenths = self.0.saturating_mul(10);
+        for larger in ["KiB", "MiB", "GiB", "TiB"] {
+            if tenths < 10 * 1024 {
+                break;
+            }
+            tenths = tenths.div_ceil(1024);
+            unit = larger;
+        }
+        if unit == "B" || tenths >= 1000 {
+            write!(f, "{} {unit}", tenths / 10)
+        } else {
+            write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+struct Size(Option<u64>);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bytes) => write!(f, "{bytes} bytes ({})", Bytes(bytes)),
+            None => f.write_str("size not known"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_read_well() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_500_000, "1.5 MiB"),
+            (123_456_789, "117 MiB"),
+            (1 << 40, "1.0 TiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+        assert_eq!(Seconds(21_600).to_string(), "6 h");
+        assert_eq!(Seconds(90).to_string(), "90 s");
+    }
+}

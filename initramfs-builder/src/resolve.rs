@@ -1,0 +1,1075 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! [`Directives`] and [`Host`] to what will be done in the capture kernel, or messages that say what to change.
+//!
+//! A device is known there by what it is: a file system by its UUID, a partition by its PARTUUID, a disk by where it
+//! hangs, and by its node only when there is nothing better, because the capture kernel may give that name to another.
+
+use crate::conf::{DeviceName, Directives, Target, TargetKind};
+use crate::error::{At, Mistake, Mistakes};
+use crate::host::{Content, Device, Host, Mount};
+use crate::modules::closure::{Chosen, Need, Want};
+use config::{
+    Attempt, CollectOptions, Compression, Deadlines, DeviceId, DeviceSpec, FailureAction,
+    FinalAction, Format, Module, Record, Role, RootFilesystem, TargetSpec, record,
+};
+
+/// The save path when the configuration names none.
+const DEFAULT_PATH: &str = "/var/crash";
+/// The program that starts the machine, where the first kernel's command line names none.
+const DEFAULT_INIT: &str = "/sbin/init";
+/// File systems that the capture side can use.
+const FILESYSTEMS: [&str; 3] = ["ext2", "ext3", "ext4"];
+
+/// What will be done, with all that the record needs to own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The capture kernel's release.
+    pub kernel: String,
+    /// The host's name.
+    pub hostname: String,
+    /// The host's zone as a POSIX `TZ` string.
+    pub zone: String,
+    /// What follows when every attempt failed.
+    pub failure_action: FailureAction,
+    /// What follows at the end.
+    pub final_action: FinalAction,
+    /// The bound of each step.
+    pub deadlines: Deadlines,
+    /// In the order to be made.
+    pub attempts: Vec<Goal>,
+    /// The machine's root, where the failure action starts it.
+    pub root: Option<Root>,
+    /// What the capture kernel must be able to do.
+    pub needs: Vec<Need>,
+    /// What a person should know before relying on the image.
+    pub warnings: Vec<String>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goal {
+    /// Why it is in the list.
+    pub role: Role,
+    /// Where it comes from: `kdump.conf:3`, or why it is there without a line.
+    pub origin: String,
+    /// Where to.
+    pub place: Place,
+    /// The device.
+    pub device: Identified,
+    /// What and how.
+    pub collect: CollectOptions,
+}
+
+/// Where a dump goes on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// From its first byte.
+    Raw,
+    /// Into this directory of its file system.
+    Filesystem {
+        /// The type for `mount(2)`.
+        fstype: String,
+        /// The save path inside it.
+        path: String,
+    },
+}
+
+/// A device and what it will be known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The keyword of [`DeviceId::from_parts`].
+    keyword: &'static str,
+    /// Its value.
+    value: String,
+    /// The host's node.
+    pub node: String,
+    /// Its size on the host.
+    pub size_bytes: Option<u64>,
+    /// How the one follows from the other, for the plan.
+    pub how: String,
+}
+
+/// The machine's root file system and its init.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// The type for `mount(2)`.
+    pub fstype: String,
+    /// The device.
+    pub device: Identified,
+    /// The path of its init.
+    pub init: String,
+}
+
+impl Identified {
+    /// As the record has it.
+    #[must_use]
+    pub fn spec(&self) -> DeviceSpec<'_> {
+        DeviceSpec {
+            id: DeviceId::from_parts(self.keyword, &self.value)
+                .unwrap_or(DeviceId::Node(&self.node)),
+            known_as: &self.node,
+            size_bytes: self.size_bytes,
+        }
+    }
+}
+
+impl Goal {
+    /// As the record has it.
+    #[must_use]
+    pub fn target(&self) -> TargetSpec<'_> {
+        let device = self.device.spec();
+        match &self.place {
+            Place::Raw => TargetSpec::Raw { device },
+            Place::Filesystem { fstype, path } => TargetSpec::Filesystem {
+                fstype,
+                device,
+                mount_options: "",
+                path,
+            },
+        }
+    }
+}
+
+impl Resolved {
+    /// The record for the image, with these modules.
+    ///
+    /// # Errors
+    /// There are more modules or attempts than a record lists.
+    pub fn record<'a>(&'a self, chosen: &'a [Chosen]) -> Result<Record<'a>, Mistake> {
+        let mut modules = heapless::Vec::new();
+        for module in chosen {
+            modules
+                .push(Module {
+                    name: &module.name,
+                    options: "",
+                })
+                .map_err(|_| {
+                    Mistake::new(format!(
+                        "the plan needs {} modules, and a record lists at most {}; take names out of `extra_modules`",
+                        chosen.len(),
+                        record::MAX_MODULES
+                    ))
+                })?;
+        }
+        let mut attempts = heapless::Vec::new();
+        for goal in &self.attempts {
+            attempts
+                .push(Attempt {
+                    role: goal.role,
+                    target: goal.target(),
+                    collect: goal.collect.clone(),
+                })
+                .map_err(|_| {
+                    Mistake::new(format!(
+                        "the plan has {} attempts, and a record lists at most {}; take targets out",
+                        self.attempts.len(),
+                        record::MAX_ATTEMPTS
+                    ))
+                })?;
+        }
+        Ok(Record {
+            kernel: &self.kernel,
+            hostname: &self.hostname,
+            zone: &self.zone,
+            failure_action: self.failure_action,
+            final_action: self.final_action,
+            deadlines: self.deadlines,
+            modules,
+            attempts,
+            root: self.root.as_ref().map(|root| RootFilesystem {
+                fstype: &root.fstype,
+                device: root.device.spec(),
+                mount_options: "",
+                init: &root.init,
+            }),
+        })
+    }
+}
+
+/// Resolves `directives` on `host` for the capture kernel `kernel`.
+///
+/// # Errors
+/// Everything that would make the dump fail or destroy data: where, what, and what to change.
+pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Resolved, Mistakes> {
+    let mut work = Work {
+        directives,
+        host,
+        mistakes: Mistakes::default(),
+        warnings: host.warnings.clone(),
+        needs: Vec::new(),
+    };
+    let collect = work.collect();
+    let path = directives
+        .path
+        .as_ref()
+        .map_or(DEFAULT_PATH, |path| path.value.as_str());
+
+    let mut attempts: Vec<Goal> = Vec::new();
+    for target in &directives.targets {
+        match work.target(target, path, &collect) {
+            Ok(goal) => attempts.push(goal),
+            Err(message) => work.mistake(target.line, message),
+        }
+    }
+    let on_failure = directives.failure_action;
+    let mut failure_action = on_failure.map_or(FailureAction::Reboot, |at| at.value.action);
+    let goes_to_root = match on_failure {
+        None => true,
+        Some(at) => at.value.action == FailureAction::DumpToRootfs,
+    };
+    if directives.targets.is_empty() || goes_to_root {
+        match work.root_goal(path, &collect) {
+            Ok(goal) => {
+                let twin = attempts.iter().any(|other| {
+                    other.device.node == goal.device.node && other.place == goal.place
+                });
+                if twin {
+                    work.warnings.push(format!(
+                        "the root file system is a target already: no second try at {} when that fails",
+                        goal.device.node
+                    ));
+                } else {
+                    attempts.push(goal);
+                    if !directives.targets.is_empty() {
+                        failure_action = FailureAction::DumpToRootfs;
+                    }
+                }
+            }
+            // A fall-back that nobody asked for must not stand in the way of the dump.
+            Err(message) if on_failure.is_none() && !directives.targets.is_empty() => {
+                work.warnings.push(format!(
+                    "no dump to the root file system when the targets fail, but a reboot: {message}"
+                ));
+            }
+            Err(message) => match on_failure.filter(|_| !directives.targets.is_empty()) {
+                Some(at) => work.mistake(at.line, message),
+                None => work.mistakes.0.push(Mistake {
+                    place: directives
+                        .path
+                        .as_ref()
+                        .map(|path| (directives.file.clone(), path.line)),
+                    message: format!(
+                        "no target is set, so the dump goes to the root file system: {message}"
+                    ),
+                }),
+            },
+        }
+    }
+
+    let mut root = None;
+    if let Some(at) = on_failure
+        && at.value.action == FailureAction::MountRootRunInit
+    {
+        match work.root() {
+            Ok(found) => root = Some(found),
+            Err(message) => work.mistake(at.line, format!("`mount_root_run_init`: {message}")),
+        }
+    }
+    for module in &directives.extra_modules {
+        work.needs.push(Need {
+            want: Want::Name(module.value.clone()),
+            by: "extra_modules".to_owned(),
+            place: Some((directives.file.clone(), module.line)),
+        });
+    }
+
+    let final_action = match (directives.final_action, on_failure) {
+        (Some(at), _) => at.value,
+        (None, Some(at)) if at.value.by_default => match at.value.action {
+            FailureAction::Halt => FinalAction::Halt,
+            FailureAction::Poweroff => FinalAction::Poweroff,
+            _ => FinalAction::Reboot,
+        },
+        (None, _) => FinalAction::Reboot,
+    };
+    if work.mistakes.0.is_empty() {
+        Ok(Resolved {
+            kernel: kernel.to_owned(),
+            hostname: host.hostname.clone(),
+            zone: host.zone.clone(),
+            failure_action,
+            final_action,
+            deadlines: deadlines(directives),
+            attempts,
+            root,
+            needs: work.needs,
+            warnings: work.warnings,
+        })
+    } else {
+        Err(work.mistakes)
+    }
+}
+
+fn deadlines(directives: &Directives) -> Deadlines {
+    let mut deadlines = Deadlines::DEFAULT;
+    for (slot, given) in [
+        (&mut deadlines.device_s, directives.disk_timeout_s),
+        (&mut deadlines.dump_s, directives.dump_deadline_s),
+        (&mut deadlines.stall_s, directives.stall_timeout_s),
+    ] {
+        if let Some(at) = given {
+            *slot = at.value;
+        }
+    }
+    deadlines
+}
+
+struct Work<'a> {
+    directives: &'a Directives,
+    host: &'a Host,
+    mistakes: Mistakes,
+    warnings: Vec<String>,
+    needs: Vec<Need>,
+}
+
+impl<'a> Work<'a> {
+    fn mistake(&mut self, line: u32, message: String) {
+        self.mistakes.0.push(Mistake {
+            place: Some((self.directives.file.clone(), line)),
+            message,
+        });
+    }
+
+    /// The collector's options, with what is not there yet replaced or refused.
+    fn collect(&mut self) -> CollectOptions {
+        let Some(at) = &self.directives.core_collector else {
+            return CollectOptions::standard();
+        };
+        let mut collect = at.value.clone();
+        if collect.format == Format::Elf {
+            self.mistake(
+                at.line,
+                "`core_collector makedumpfile -E` is not supported yet; accepted are `makedumpfile` without -E, and `cp` for \
+                 an unfiltered ELF copy"
+                    .to_owned(),
+            );
+        }
+        if matches!(
+            collect.compression,
+            Compression::Lzo | Compression::Snappy | Compression::Zstd
+        ) {
+            self.warnings.push(format!(
+                "{}:{}: {} is not supported yet; pages are compressed with zlib",
+                self.directives.file, at.line, collect.compression
+            ));
+            collect.compression = Compression::Zlib;
+        }
+        collect
+    }
+
+    fn target(
+        &mut self,
+        at: &At<Target>,
+        path: &str,
+        collect: &CollectOptions,
+    ) -> Result<Goal, String> {
+        let target = &at.value;
+        let device = self.find(&target.device)?;
+        let place = match target.kind {
+            TargetKind::Raw => {
+                self.check_raw(device)?;
+                Place::Raw
+            }
+            TargetKind::Filesystem(fstype) => {
+                check_filesystem(fstype, device)?;
+                Place::Filesystem {
+                    fstype: fstype.to_owned(),
+                    path: path.to_owned(),
+                }
+            }
+        };
+        let device = self.identify(device, &place, &target.device.to_string());
+        Ok(Goal {
+            role: Role::Configured,
+            origin: format!("{}:{}", self.directives.file, at.line),
+            place,
+            device,
+            collect: collect.clone(),
+        })
+    }
+
+    fn find(&self, name: &DeviceName) -> Result<&'a Device, String> {
+        let found = match name {
+            DeviceName::Node(node) => self.host.device(node).into_iter().collect(),
+            tag => self.host.devices_of_tag(&tag.to_string()),
+        };
+        match found.as_slice() {
+            [device] => supported(device),
+            [] => Err(format!("there is no {name}; {}", self.seen())),
+            several => Err(format!(
+                "{name} is on {}; name the one by its PARTUUID= or node, or give the other a new one (tune2fs -U random)",
+                several
+                    .iter()
+                    .map(|device| device.node.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            )),
+        }
+    }
+
+    /// The block devices of the host, for a message.
+    fn seen(&self) -> String {
+        const SHOWN: usize = 12;
+        let devices = &self.host.devices;
+        if devices.is_empty() {
+            return format!(
+                "no block device is known at all (looked in {})",
+                self.host.root.display()
+            );
+        }
+        let mut shown: Vec<String> = devices
+            .iter()
+            .take(SHOWN)
+            .map(|device| match &device.content {
+                Content::Known { kind, uuid, label } => {
+                    let tag = |name: &str, value: &Option<String>| {
+                        value
+                            .as_ref()
+                            .map(|value| format!(", {name}={value}"))
+                            .unwrap_or_default()
+                    };
+                    format!(
+                        "{} ({kind}{}{})",
+                        device.node,
+                        tag("UUID", uuid),
+                        tag("LABEL", label)
+                    )
+                }
+                _ => device.node.clone(),
+            })
+            .collect();
+        if devices.len() > SHOWN {
+            shown.push(format!("{} more", devices.len() - SHOWN));
+        }
+        format!("there are {}", shown.join(", "))
+    }
+
+    /// A raw target is overwritten: nothing of worth may be on it.
+    fn check_raw(&self, device: &Device) -> Result<(), String> {
+        let node = &device.node;
+        let is_it_or_part =
+            |other: &Device| other.node == *node || other.parent.as_deref() == Some(node.as_str());
+        for mount in &self.host.mounts {
+            if self.host.device_of_mount(mount).is_some_and(is_it_or_part) {
+                return Err(format!(
+                    "{} is mounted on {}, and a raw target is overwritten; name another partition, or unmount it, take it \
+                     out of /etc/fstab and clear it with `wipefs -a {node}`",
+                    mount.source, mount.target
+                ));
+            }
+        }
+        let names_it = |tag: &str| self.host.devices_of_tag(tag).into_iter().any(is_it_or_part);
+        if let Some(swap) = self.host.swaps.iter().find(|swap| names_it(swap)) {
+            return Err(format!(
+                "{swap} is in use as swap, and a raw target is overwritten; name another partition, or `swapoff {swap}` \
+                 and take it out of /etc/fstab"
+            ));
+        }
+        if let Some(entry) = self.host.fstab.iter().find(|entry| names_it(&entry.source)) {
+            return Err(format!(
+                "/etc/fstab:{} uses {} ({}), and a raw target is overwritten; name another partition, or take that line out",
+                entry.line, entry.source, entry.target
+            ));
+        }
+        if let Content::Known { kind, .. } = &device.content {
+            return Err(format!(
+                "{node} holds {kind}, and a raw target is overwritten; if it may be lost, clear it with `wipefs -a {node}`{}",
+                if FILESYSTEMS.contains(&kind.as_str()) {
+                    format!(", else write `{kind} {node}` to save to that file system")
+                } else {
+                    String::new()
+                }
+            ));
+        }
+        if let Some(table) = &device.table {
+            return Err(format!(
+                "{node} has a partition table ({table}), and a raw target is overwritten; name one of its partitions, or \
+                 clear it with `wipefs -a {node}`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the device will be known by, and what its drivers and file system need.
+    fn identify(&mut self, device: &Device, place: &Place, written: &str) -> Identified {
+        let only = |tag: String| self.host.devices_of_tag(&tag).len() == 1;
+        let uuid = device.uuid().filter(|uuid| only(format!("UUID={uuid}")));
+        let label = device
+            .label()
+            .filter(|label| only(format!("LABEL={label}")))
+            // A record is made of lines.
+            .filter(|label| !label.contains(char::is_control));
+        let partuuid = device
+            .partuuid
+            .as_deref()
+            .filter(|uuid| only(format!("PARTUUID={uuid}")));
+        let mut known = vec![];
+        if *place != Place::Raw {
+            known.push(uuid.map(|uuid| ("uuid", uuid, "the file system's UUID")));
+            known.push(partuuid.map(|uuid| ("partuuid", uuid, "the partition's UUID")));
+            known.push(label.map(|label| ("label", label, "the file system's label")));
+        } else {
+            known.push(partuuid.map(|uuid| ("partuuid", uuid, "the partition's UUID")));
+        }
+        known.push(
+            device
+                .bus_path
+                .as_deref()
+                .map(|path| ("bus_path", path, "where it is attached")),
+        );
+        let (keyword, value, what) =
+            known
+                .into_iter()
+                .flatten()
+                .next()
+                .unwrap_or(("node", &device.node, "its node"));
+        let value = value.to_owned();
+        if keyword == "node" {
+            self.warnings.push(format!(
+                "{} is known by its name alone, which the capture kernel may give to another disk; give it a file system \
+                 with a UUID or a GPT partition",
+                device.node
+            ));
+        }
+        if let Content::Unknown(reason) = &device.content {
+            self.warnings
+                .push(format!("what is on {} is not known: {reason}", device.node));
+        }
+        self.need_device(device, place);
+        let how = if written == device.node {
+            format!("{what} of {}", device.node)
+        } else {
+            format!("{written} is {}; {what}", device.node)
+        };
+        Identified {
+            keyword,
+            value,
+            node: device.node.clone(),
+            size_bytes: device.size_bytes,
+            how,
+        }
+    }
+
+    fn need_device(&mut self, device: &Device, place: &Place) {
+        let disk = device.parent.as_ref().unwrap_or(&device.node);
+        if device.drivers.is_empty() {
+            self.warnings.push(format!(
+                "no driver of {disk} is known; if the capture kernel has it as a module, name it by `extra_modules`"
+            ));
+        }
+        for driver in &device.drivers {
+            self.need(Want::Driver(driver.clone()), format!("disk {disk}"));
+        }
+        if let Place::Filesystem { fstype, .. } = place {
+            self.need(
+                Want::Filesystem(fstype.clone()),
+                format!("file system of {}", device.node),
+            );
+        }
+    }
+
+    fn need(&mut self, want: Want, by: String) {
+        if !self.needs.iter().any(|need| need.want == want) {
+            self.needs.push(Need {
+                want,
+                by,
+                place: None,
+            });
+        }
+    }
+
+    /// The attempt at the file system that holds `path` on the running system.
+    fn root_goal(&mut self, path: &str, collect: &CollectOptions) -> Result<Goal, String> {
+        let (device, fstype, inside, from) = self.mounted(path)?;
+        let place = Place::Filesystem {
+            fstype,
+            path: inside,
+        };
+        let identified = self.identify(device, &place, &from);
+        let is_fall_back = !self.directives.targets.is_empty();
+        Ok(Goal {
+            role: if is_fall_back {
+                Role::DumpToRootfs
+            } else {
+                Role::Configured
+            },
+            origin: match (is_fall_back, self.directives.failure_action) {
+                (true, Some(at)) => format!("{}:{}", self.directives.file, at.line),
+                (true, None) => "as no `default` is set".to_owned(),
+                (false, _) => "as no target is set".to_owned(),
+            },
+            place,
+            device: identified,
+            collect: collect.clone(),
+        })
+    }
+
+    fn root(&mut self) -> Result<Root, String> {
+        let init = self.host.parameter("init").unwrap_or(DEFAULT_INIT);
+        if !init.starts_with('/') {
+            return Err(format!(
+                "the first kernel was started with init={init}, which is no absolute path"
+            ));
+        }
+        let (device, fstype, path, from) = self.mounted("/")?;
+        if path != "/" {
+            return Err(format!(
+                "the root of the running system is the directory {path} of {}, which is not supported yet",
+                device.node
+            ));
+        }
+        let place = Place::Filesystem {
+            fstype: fstype.clone(),
+            path,
+        };
+        Ok(Root {
+            fstype,
+            device: self.identify(device, &place, &from),
+            init: init.to_owned(),
+        })
+    }
+
+    /// The device below `path`, the type of its file system, the path inside it, and how that was found.
+    fn mounted(&self, path: &str) -> Result<(&'a Device, String, String, String), String> {
+        let by_parameter;
+        let (mount, inside) = match self.host.mount_of(path) {
+            Some(found) => found,
+            // Nothing says what is mounted, but what the first kernel was told about its root.
+            None => {
+                by_parameter = self.root_by_parameter().ok_or_else(|| {
+                    format!(
+                        "nothing says which file system holds {path} (no mountinfo, fstab or root= below {})",
+                        self.host.root.display()
+                    )
+                })?;
+                (&by_parameter, path.to_owned())
+            }
+        };
+        let on = format!("{path} is on {} ({})", mount.source, mount.fstype);
+        let device = self.host.device_of_mount(mount).ok_or_else(|| {
+            format!(
+                "{on}, which is no block device that is known; {}",
+                self.seen()
+            )
+        })?;
+        let device = supported(device).map_err(|message| format!("{on}: {message}"))?;
+        if !FILESYSTEMS.contains(&mount.fstype.as_str()) {
+            return Err(format!(
+                "{on}, and that type is not supported yet; accepted are {}",
+                FILESYSTEMS.join(", ")
+            ));
+        }
+        Ok((
+            device,
+            mount.fstype.clone(),
+            inside,
+            format!("{path} on {}", mount.target),
+        ))
+    }
+
+    fn root_by_parameter(&self) -> Option<Mount> {
+        let source = self.host.parameter("root")?;
+        let device = *self.host.devices_of_tag(source).first()?;
+        Some(Mount {
+            source: device.node.clone(),
+            target: "/".to_owned(),
+            fstype: device.kind()?.to_owned(),
+            directory: "/".to_owned(),
+            numbers: None,
+        })
+    }
+}
+
+fn supported(device: &Device) -> Result<&Device, String> {
+    if device.is_mapped {
+        return Err(format!(
+            "{} is made by LVM, md, multipath or encryption, which is not supported yet; accepted are disks and partitions",
+            device.node
+        ));
+    }
+    Ok(device)
+}
+
+/// The line's type must be the one of the file system, but ext4's driver takes its elders.
+fn check_filesystem(fstype: &str, device: &Device) -> Result<(), String> {
+    let node = &device.node;
+    match &device.content {
+        // The warning about it comes with the identity.
+        Content::Unknown(_) => Ok(()),
+        Content::Nothing => Err(format!(
+            "{node} has no file system that is known; make one with `mkfs.{fstype} {node}`{}",
+            if device.table.is_some() {
+                ", or name one of its partitions"
+            } else {
+                ""
+            }
+        )),
+        Content::Known { kind, .. } if kind == fstype => Ok(()),
+        Content::Known { kind, .. } if fstype == "ext4" && FILESYSTEMS.contains(&kind.as_str()) => {
+            Ok(())
+        }
+        Content::Known { kind, .. } if FILESYSTEMS.contains(&kind.as_str()) => Err(format!(
+            "{node} holds {kind} and not {fstype}, and would not mount as that; write `{kind} {node}`"
+        )),
+        Content::Known { kind, .. } => Err(format!(
+            "{node} holds {kind} and not {fstype}; accepted are {}",
+            FILESYSTEMS.join(", ")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf;
+    use crate::host::tests::Tree;
+
+    const DEVICES: &str = "\
+/dev/vda  size=1000000 bus_path=pci-0000:00:03.0 modules=virtio_pci,virtio_blk
+/dev/vda1 parent=/dev/vda size=900000 fstype=ext4 uuid=root-1 label=\"root disk\" partuuid=aaaa-01
+/dev/vda2 parent=/dev/vda size=5000 fstype=ext3 uuid=var-1
+/dev/vdb  size=2000000 bus_path=pci-0000:00:04.0 modules=virtio_pci,virtio_blk
+/dev/vdb1 parent=/dev/vdb size=1000 fstype=ext3 uuid=dump-1 label=dump
+/dev/vdb2 parent=/dev/vdb size=1000 partuuid=bbbb-02
+/dev/vdb3 parent=/dev/vdb size=1000
+/dev/vdb4 parent=/dev/vdb size=1000 fstype=xfs uuid=x-1
+/dev/vdc  size=3000 fstype=ext2 uuid=twin
+/dev/vdd  size=3000 fstype=ext2 uuid=twin
+/dev/vde  size=3000 fstype=swap uuid=s
+/dev/vdf  size=3000
+";
+    const MOUNTS: &str = "\
+/dev/vda1 / ext4 rw 0 0
+/dev/vda2 /var ext3 rw 0 0
+tmpfs /tmp tmpfs rw 0 0
+";
+
+    fn host() -> Host {
+        Tree::new(&[
+            ("kdump.devices", DEVICES),
+            ("proc/mounts", MOUNTS),
+            ("proc/swaps", "Filename Type\n/dev/vde partition 1 1 -2\n"),
+            (
+                "etc/fstab",
+                "UUID=root-1 / ext4 defaults 0 1\n# c\n/dev/vdf /old ext2 noauto\n",
+            ),
+            ("etc/hostname", "db7\n"),
+        ])
+        .host()
+    }
+
+    fn on(host: &Host, text: &str) -> Result<Resolved, Mistakes> {
+        resolve(
+            &conf::parse("kdump.conf", text.as_bytes()).unwrap(),
+            host,
+            "6.1.0",
+        )
+    }
+
+    fn resolved(text: &str) -> Resolved {
+        on(&host(), text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes}"))
+    }
+
+    fn attempts(resolved: &Resolved) -> Vec<String> {
+        resolved
+            .attempts
+            .iter()
+            .map(|goal| format!("{} {}", goal.role, goal.target()))
+            .collect()
+    }
+
+    #[test]
+    fn no_target_is_the_file_system_that_holds_the_path() {
+        let plan = resolved("");
+        assert_eq!(
+            attempts(&plan),
+            ["configured ext3 UUID=var-1 (/dev/vda2), save path /crash"]
+        );
+        assert_eq!(
+            (plan.failure_action, plan.final_action),
+            (FailureAction::Reboot, FinalAction::Reboot)
+        );
+        let plan = resolved("path /srv/x");
+        assert_eq!(
+            attempts(&plan),
+            ["configured ext4 UUID=root-1 (/dev/vda1), save path /srv/x"]
+        );
+    }
+
+    #[test]
+    fn targets_come_in_order_and_the_root_file_system_behind_them() {
+        let plan = resolved("ext3 LABEL=dump\nraw /dev/vdb2\npath /dumps\n");
+        assert_eq!(
+            attempts(&plan),
+            [
+                "configured ext3 UUID=dump-1 (/dev/vdb1), save path /dumps",
+                "configured raw PARTUUID=bbbb-02 (/dev/vdb2)",
+                "dump_to_rootfs ext4 UUID=root-1 (/dev/vda1), save path /dumps"
+            ]
+        );
+        assert_eq!(plan.failure_action, FailureAction::DumpToRootfs);
+        assert_eq!(plan.attempts[0].device.size_bytes, Some(1000));
+        assert_eq!(plan.attempts[1].origin, "kdump.conf:2");
+    }
+
+    #[test]
+    fn each_failure_action_has_its_consequences() {
+        for (text, count, failure, last) in [
+            ("", 2, FailureAction::DumpToRootfs, FinalAction::Reboot),
+            (
+                "default dump_to_rootfs",
+                2,
+                FailureAction::DumpToRootfs,
+                FinalAction::Reboot,
+            ),
+            (
+                "default reboot",
+                1,
+                FailureAction::Reboot,
+                FinalAction::Reboot,
+            ),
+            ("default halt", 1, FailureAction::Halt, FinalAction::Halt),
+            (
+                "default poweroff",
+                1,
+                FailureAction::Poweroff,
+                FinalAction::Poweroff,
+            ),
+            (
+                "default poweroff\nfinal_action reboot",
+                1,
+                FailureAction::Poweroff,
+                FinalAction::Reboot,
+            ),
+            (
+                "failure_action halt",
+                1,
+                FailureAction::Halt,
+                FinalAction::Reboot,
+            ),
+            (
+                "default shell\nfinal_action halt",
+                1,
+                FailureAction::Shell,
+                FinalAction::Halt,
+            ),
+            (
+                "default mount_root_run_init",
+                1,
+                FailureAction::MountRootRunInit,
+                FinalAction::Reboot,
+            ),
+        ] {
+            let plan = resolved(&format!("ext3 /dev/vdb1\n{text}"));
+            assert_eq!(plan.attempts.len(), count, "{text}");
+            assert_eq!(
+                (plan.failure_action, plan.final_action),
+                (failure, last),
+                "{text}"
+            );
+            assert_eq!(
+                plan.root.is_some(),
+                failure == FailureAction::MountRootRunInit,
+                "{text}"
+            );
+        }
+        let plan = resolved("default dump_to_rootfs");
+        assert_eq!(
+            (plan.attempts.len(), plan.attempts[0].role),
+            (1, Role::Configured)
+        );
+        let root = resolved("ext3 /dev/vdb1\ndefault mount_root_run_init")
+            .root
+            .unwrap();
+        assert_eq!(
+            (root.init.as_str(), root.device.spec().to_string()),
+            ("/sbin/init", "UUID=root-1 (/dev/vda1)".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_device_is_known_by_the_strongest_that_is_its_own() {
+        for (text, id) in [
+            ("ext4 /dev/vda1", "UUID=root-1 (/dev/vda1)"),
+            ("raw /dev/vdb2", "PARTUUID=bbbb-02 (/dev/vdb2)"),
+            (
+                "raw /dev/vdb3",
+                "by-path/pci-0000:00:04.0-part3 (/dev/vdb3)",
+            ),
+            ("ext2 /dev/vdc", "/dev/vdc"),
+        ] {
+            let plan = resolved(text);
+            assert_eq!(plan.attempts[0].device.spec().to_string(), id);
+            let by_name = plan
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("by its name alone"));
+            assert_eq!(by_name, id.starts_with("/dev"), "{:?}", plan.warnings);
+        }
+    }
+
+    #[test]
+    fn what_would_fail_or_destroy_is_refused_with_the_way_out() {
+        for (text, parts) in [
+            (
+                "raw /dev/vda1",
+                &["kdump.conf:1: ", "mounted on /", "unmount"][..],
+            ),
+            ("raw /dev/vda", &["/dev/vda1 is mounted on /"]),
+            (
+                "raw /dev/vdb1",
+                &[
+                    "/dev/vdb1 holds ext3",
+                    "`wipefs -a /dev/vdb1`",
+                    "`ext3 /dev/vdb1`",
+                ],
+            ),
+            ("raw /dev/vdb4", &["holds xfs", "wipefs"]),
+            ("raw /dev/vde", &["in use as swap", "swapoff"]),
+            ("raw /dev/vdf", &["/etc/fstab:3 uses /dev/vdf"]),
+            (
+                "ext3 /dev/vdz",
+                &[
+                    "there is no /dev/vdz",
+                    "/dev/vdb1 (ext3, UUID=dump-1, LABEL=dump)",
+                ],
+            ),
+            ("ext3 LABEL=nix", &["there is no LABEL=nix"]),
+            ("ext2 UUID=twin", &["/dev/vdc and /dev/vdd"]),
+            (
+                "ext3 /dev/vda1",
+                &["holds ext4 and not ext3", "`ext4 /dev/vda1`"],
+            ),
+            ("ext2 /dev/vdb1", &["holds ext3 and not ext2"]),
+            (
+                "ext4 /dev/vdb4",
+                &["holds xfs and not ext4", "ext2, ext3, ext4"],
+            ),
+            ("ext4 /dev/vdb3", &["no file system", "mkfs.ext4"]),
+            (
+                "path /tmp/x",
+                &["kdump.conf:1: ", "no target is set", "tmpfs"],
+            ),
+            (
+                "raw /dev/vdb2\npath /tmp\ndefault dump_to_rootfs",
+                &["kdump.conf:3: ", "tmpfs"],
+            ),
+            (
+                "core_collector makedumpfile -E",
+                &["kdump.conf:1: ", "-E", "not supported yet"],
+            ),
+        ] {
+            let said = on(&host(), text).unwrap_err().to_string();
+            for part in parts {
+                assert!(said.contains(part), "{text:?}: {part:?} is not in: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fall_back_that_cannot_be_is_a_warning_when_nobody_asked_for_it() {
+        let plan = resolved("raw /dev/vdb2\npath /tmp");
+        assert_eq!(
+            (plan.attempts.len(), plan.failure_action),
+            (1, FailureAction::Reboot)
+        );
+        assert!(
+            plan.warnings
+                .iter()
+                .any(|warning| warning.contains("no dump to the root file system")),
+            "{:?}",
+            plan.warnings
+        );
+        // The root file system as a target is not tried twice.
+        let plan = resolved("ext4 /dev/vda1\npath /x");
+        assert_eq!(
+            (plan.attempts.len(), plan.failure_action),
+            (1, FailureAction::Reboot)
+        );
+    }
+
+    #[test]
+    fn ext4_takes_its_elders() {
+        assert_eq!(
+            attempts(&resolved("ext4 /dev/vdb1"))[0],
+            "configured ext4 UUID=dump-1 (/dev/vdb1), save path /var/crash"
+        );
+    }
+
+    #[test]
+    fn compression_that_is_not_there_is_replaced_and_told() {
+        let plan = resolved("core_collector makedumpfile -l -d 1,31\nraw /dev/vdb2");
+        let collect = &plan.attempts[0].collect;
+        assert_eq!(
+            (collect.compression, collect.levels.len()),
+            (Compression::Zlib, 2)
+        );
+        assert!(
+            plan.warnings[0].starts_with("kdump.conf:1: lzo is not supported yet"),
+            "{:?}",
+            plan.warnings
+        );
+        assert_eq!(
+            resolved("core_collector cp").attempts[0].collect,
+            CollectOptions::copy()
+        );
+    }
+
+    #[test]
+    fn all_mistakes_come_together() {
+        let said = on(
+            &host(),
+            "raw /dev/vda1\next3 /dev/nix\ncore_collector makedumpfile -E\n",
+        )
+        .unwrap_err();
+        assert_eq!(said.0.len(), 3, "{said}");
+    }
+
+    #[test]
+    fn the_needs_are_the_drivers_from_the_bus_on_and_the_file_system_once() {
+        let plan = resolved(
+            "ext3 /dev/vdb1\npath /srv\nextra_modules sd_mod\ndisk_timeout 7\ndump_deadline 8\nstall_timeout 9",
+        );
+        let needs: Vec<String> = plan
+            .needs
+            .iter()
+            .map(|need| match &need.want {
+                Want::Driver(driver) => format!("driver {}", driver.module.as_deref().unwrap()),
+                Want::Filesystem(fstype) => format!("fs {fstype}"),
+                Want::Name(name) => format!("name {name}"),
+            })
+            .collect();
+        assert_eq!(
+            needs,
+            [
+                "driver virtio_pci",
+                "driver virtio_blk",
+                "fs ext3",
+                // The root file system's disk is another one, behind the same drivers.
+                "driver virtio_pci",
+                "driver virtio_blk",
+                "fs ext4",
+                "name sd_mod"
+            ]
+        );
+        let deadlines = plan.deadlines;
+        assert_eq!(
+            (deadlines.device_s, deadlines.dump_s, deadlines.stall_s),
+            (7, 8, 9)
+        );
+    }
+
+    #[test]
+    fn the_record_reads_back_as_it_was_meant() {
+        let plan = resolved("ext3 LABEL=dump\npath \"/my dumps\"\ndefault mount_root_run_init");
+        let chosen = [Chosen {
+            name: "virtio-blk".to_owned(),
+            by: String::new(),
+            bytes: vec![],
+        }];
+        let record = plan.record(&chosen).unwrap();
+        let text = record.to_string();
+        assert_eq!(record::parse(&text).unwrap(), record, "{text}");
+        assert!(text.contains(" path /my dumps\n"), "{text}");
+    }
+}
