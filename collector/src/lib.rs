@@ -2,27 +2,79 @@
 //! makedumpfile's job as a library: filters and compresses a vmcore.
 //!
 //! The library makes no system call and has no heap. It sees bytes at offsets through two seams, [`Source`] and
-//! [`Sink`], and tells its caller how far it is through [`Observer`].
+//! [`Sink`], and tells its caller how far it is through [`Observer`]. All memory is given by the caller, and how much
+//! is a constant, whatever the size of the crashed machine.
+//!
+//! ```text
+//! Source ─▶ Vmcore       ELF headers, notes, VMCOREINFO; physical address to bytes
+//!             │
+//!           Layout       page tables, mem_map and rules of this kernel, found and checked
+//!             │
+//!           Filter       a window of pfns at a time: set the bits of the pages that are present, walk the mem_map,
+//!             │          clear the bits of the pages that the dump level leaves out
+//!           Pages        read what is left, in long runs; zero pages share one block
+//!             │
+//!           Writer ─▶ Sink    compress each page; header, notes, bitmaps, descriptors, data
+//! ```
+//!
+//! The bits of 64 GiB of memory fit in one window, and then every `struct page` is looked at once. On larger machines the
+//! windows are gone through twice: to count the pages that will be written, which decides where in the dumpfile their
+//! data begins, and to write them. A block of pages that is left out can reach from one window into the next.
+//!
+//! When filtering is unsure, pages are kept. A rule whose facts are missing in VMCOREINFO is off; a vmcore whose page
+//! tables do not lead to its own release is dumped without any rule but that for zero pages. What cannot be read becomes
+//! zeros. None of this is an error: the observer is told, and the dump goes on.
+//!
+//! ```
+//! # use collector::{IoError, Sink, Source, Vmcore, MEMORY_BYTES, OPEN_BYTES, collect};
+//! # use config::{CollectOptions, DumpLevel};
+//! # fn save(source: impl Source, mut sink: impl Sink) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut open_memory = vec![0; OPEN_BYTES];
+//! let mut memory = vec![0; MEMORY_BYTES];
+//! let mut vmcore = Vmcore::open(source, &mut open_memory)?;
+//! println!("kernel {}", vmcore.release());
+//! let options = CollectOptions::standard();
+//! let stats = collect(&mut vmcore, &options, DumpLevel::MAX, &mut memory, &mut sink, &mut ())?;
+//! println!("{} of {} pages kept", stats.kept, stats.present);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Not here: opening files, waiting for devices, mounting (`targets`); deciding what to do when a dump fails (`init`).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-use config::{CollectOptions, DumpLevel, Format};
+use config::{CollectOptions, Compression, DumpLevel, Format};
 
 pub mod address;
 mod arch;
+mod bitmap;
 mod bytes;
 pub mod codec;
 mod copy;
 pub mod dmesg;
 mod elf;
+mod filter;
 pub mod io;
 pub mod kdump;
+mod layout;
+mod mem_map;
 pub mod observer;
+mod page;
+mod pages;
 pub mod stats;
 pub mod vmcore;
 pub mod vmcoreinfo;
+
+use address::Pfn;
+use bitmap::Window;
+use codec::{Codec, zlib};
+use filter::Filter;
+use kdump::{Bitmap, Extent, Facts, WriteError, Writer};
+use layout::Layout;
+use pages::Pages;
 
 pub use arch::TranslateError;
 pub use elf::ElfError;
@@ -32,38 +84,350 @@ pub use stats::Stats;
 pub use vmcore::{OPEN_BYTES, OpenError, ReadError, Vmcore};
 
 /// What [`collect`] and [`dmesg::write`] need of memory, whatever the size of the crashed machine. [`Vmcore::open`]
-/// has its own [`OPEN_BYTES`].
-pub const MEMORY_BYTES: usize = 4 * 1024 * 1024 - OPEN_BYTES;
+/// has its own [`OPEN_BYTES`]. Of the window only as much is touched as the machine has pages.
+pub const MEMORY_BYTES: usize = WRITER_BYTES + READ_BYTES + WINDOW_BYTES;
 
+const WRITER_BYTES: usize = Writer::<'static, &'static mut dyn Sink>::MEMORY_BYTES;
 /// What is read from the vmcore in one go. A source that is mapped serves views of this length without copying.
 pub(crate) const READ_BYTES: usize = 256 << 10;
+/// The bits of 64 GiB in pages of 4 KiB.
+const WINDOW_BYTES: usize = 2 << 20;
+
+const _: () = assert!(MEMORY_BYTES >= dmesg::DMESG_BYTES && READ_BYTES >= filter::FILTER_BYTES);
 
 /// Writes the dumpfile at one dump level, and syncs it.
 ///
 /// Pages that cannot be read become zeros and are counted; an unknown kernel lowers the level. Both are told to the
-/// observer and cost no dump. When the sink is full, the caller may try again with the next of `options.levels`.
+/// observer and cost no dump. When the sink is full, what is in it is finished as an incomplete dumpfile that readers
+/// open; the caller may also try again with the next of `options.levels`. `memory` has [`MEMORY_BYTES`].
 ///
 /// # Errors
 /// The sink failed, or the vmcore cannot be dumped in this format.
 pub fn collect<S: Source, K: Sink>(
     vmcore: &mut Vmcore<'_, S>,
     options: &CollectOptions,
-    _level: DumpLevel,
+    level: DumpLevel,
     memory: &mut [u8],
     sink: &mut K,
     observer: &mut dyn Observer,
 ) -> Result<Stats, CollectError> {
-    if memory.len() < MEMORY_BYTES {
-        return Err(CollectError::Memory);
+    collect_in_windows(vmcore, options, level, u64::MAX, memory, sink, observer)
+}
+
+/// As [`collect`], with at most so many pages in a window, rounded up to 512. The dumpfile is the same.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_in_windows<S: Source, K: Sink>(
+    vmcore: &mut Vmcore<'_, S>,
+    options: &CollectOptions,
+    level: DumpLevel,
+    window_pages: u64,
+    memory: &mut [u8],
+    sink: &mut K,
+    observer: &mut dyn Observer,
+) -> Result<Stats, CollectError> {
+    let (writer_memory, rest) = memory
+        .split_at_mut_checked(WRITER_BYTES)
+        .ok_or(CollectError::Memory)?;
+    let (scratch, rest) = rest
+        .split_at_mut_checked(READ_BYTES)
+        .ok_or(CollectError::Memory)?;
+    let window = rest.get_mut(..WINDOW_BYTES).ok_or(CollectError::Memory)?;
+    let window_bytes = window_pages
+        .max(1)
+        .checked_next_multiple_of(bitmap::GRAIN_PFNS)
+        .and_then(|pages| usize::try_from(pages / 8).ok())
+        .unwrap_or(WINDOW_BYTES)
+        .min(WINDOW_BYTES);
+    let window = window.get_mut(..window_bytes).ok_or(CollectError::Memory)?;
+
+    let defects = vmcore.defects();
+    if defects.dropped_segments > 0 {
+        observer.warn(format_args!(
+            "{} segments of the vmcore have addresses that no memory has, and are left out",
+            defects.dropped_segments
+        ));
+    }
+    if defects.truncated_segments > 0 {
+        observer.warn(format_args!(
+            "the vmcore is cut short: {} segments are not complete",
+            defects.truncated_segments
+        ));
+    }
+    if defects.damaged_notes {
+        observer.warn(format_args!(
+            "the vmcore's notes are damaged; what can be read of them is used"
+        ));
     }
     match options.format {
-        Format::Copy => copy::copy(vmcore, memory, sink, observer),
+        Format::Copy => copy::copy(vmcore, scratch, sink, observer),
         Format::Elf => Err(CollectError::Unsupported(
-            "filtered ELF (-E) cannot be written yet; leave out -E",
+            "filtered ELF (-E) cannot be written yet; leave out -E for a kdump-compressed file",
         )),
-        Format::Kdump => Err(CollectError::Unsupported(
-            "kdump-compressed files cannot be written yet",
-        )),
+        Format::Kdump => {
+            let mut encoder = zlib::Encoder::new();
+            let codec = match options.compression {
+                Compression::None => Codec::None,
+                Compression::Zlib => Codec::Zlib(&mut encoder),
+                Compression::Lzo | Compression::Snappy | Compression::Zstd => {
+                    return Err(CollectError::Unsupported(
+                        "LZO, snappy and zstd cannot be written yet; -c compresses with zlib",
+                    ));
+                }
+            };
+            let layout = Layout::resolve(vmcore, level, observer);
+            let dump = Dump {
+                vmcore,
+                filter: layout.filter,
+                window: Window::new(window),
+                scratch,
+                observer,
+                stats: Stats::new(layout.level),
+            };
+            dump.write(&layout.utsname, codec, writer_memory, sink)
+        }
+    }
+}
+
+/// A kdump-compressed file in the making.
+struct Dump<'a, 'm, S> {
+    vmcore: &'a mut Vmcore<'m, S>,
+    filter: Option<Filter>,
+    window: Window<'a>,
+    scratch: &'a mut [u8],
+    observer: &'a mut dyn Observer,
+    stats: Stats,
+}
+
+impl<S: Source> Dump<'_, '_, S> {
+    fn write<K: Sink>(
+        mut self,
+        utsname: &kdump::Utsname,
+        codec: Codec<'_>,
+        writer_memory: &mut [u8],
+        sink: &mut K,
+    ) -> Result<Stats, CollectError> {
+        let max_mapnr = self.vmcore.max_mapnr();
+        self.stats.present = self.vmcore.present_pages();
+        let page_count = self.count(max_mapnr);
+
+        let notes = self.vmcore.notes();
+        let notes_bytes = notes.iter().fold(0_u64, |sum, segment| {
+            sum.saturating_add(segment.bytes.next_multiple_of(4))
+        });
+        let facts = Facts {
+            utsname,
+            crash_time_s: self.vmcore.crash_time_s().unwrap_or(0),
+            page_bytes: u32::try_from(self.vmcore.page_size()).unwrap_or(0),
+            max_mapnr,
+            page_count,
+            nr_cpus: self.vmcore.cpu_count(),
+            phys_base: self.vmcore.phys_base().cast_unsigned(),
+            dump_level: self.stats.level_used,
+            notes_bytes,
+            vmcoreinfo: self.vmcoreinfo_in_notes(),
+        };
+        let mut writer = Writer::begin(sink, &facts, codec, writer_memory)?;
+        self.put_notes(&mut writer)?;
+        self.put_present(&mut writer, max_mapnr)?;
+
+        let mut pages = Pages::new(self.stats.level_used.excludes_zero(), page_count);
+        let mut bitmap_done = 0;
+        let copied = self.put_windows(&mut writer, &mut pages, max_mapnr, &mut bitmap_done);
+        pages.tell_unreadable(self.observer);
+        if let Err(error) = copied {
+            // What is already there can still be read, if the rest of the bitmap says that there is no more.
+            if self.put_clear(&mut writer, bitmap_done, max_mapnr).is_ok() {
+                let _best_effort = writer.finish_incomplete();
+            }
+            return Err(error.into());
+        }
+        self.observer.progress(Progress {
+            stage: Stage::Sync,
+            done_pages: page_count,
+            total_pages: page_count,
+            written_bytes: writer.written_bytes(),
+        });
+        let summary = writer.finish()?;
+        self.stats.written_bytes = summary.file_bytes;
+        Ok(self.stats)
+    }
+
+    /// Goes through all windows and counts the pages that will be written. With a single window, that is left as the
+    /// pages are to be written.
+    fn count(&mut self, max_mapnr: u64) -> u64 {
+        let mut stats = self.stats;
+        let mut page_count = 0_u64;
+        let mut start = 0;
+        while start < max_mapnr {
+            self.fill_window(start, max_mapnr, &mut stats);
+            page_count = page_count.saturating_add(self.window.count());
+            start = self.window.end();
+        }
+        self.stats = stats;
+        if let Some(filter) = &mut self.filter {
+            if filter.unknown_pages() > 0 {
+                self.observer.warn(format_args!(
+                    "{} pages are kept, as their struct page cannot be read",
+                    filter.unknown_pages()
+                ));
+            }
+            filter.restart();
+        }
+        page_count
+    }
+
+    /// Makes the window that begins at `start`: sets what is present, clears what is left out.
+    fn fill_window(&mut self, start: u64, max_mapnr: u64, stats: &mut Stats) {
+        self.window.restart(start, max_mapnr);
+        set_present(self.vmcore, &mut self.window);
+        if let Some(filter) = &mut self.filter {
+            let observer = &mut *self.observer;
+            filter.pass(
+                self.vmcore,
+                &mut self.window,
+                self.scratch,
+                stats,
+                &mut |pfn| {
+                    observer.progress(Progress {
+                        stage: Stage::Classify,
+                        done_pages: pfn,
+                        total_pages: max_mapnr,
+                        written_bytes: 0,
+                    });
+                },
+            );
+        }
+    }
+
+    /// Writes the 2nd bitmap and the pages, window by window. `bitmap_done` is the pfn up to which the bitmap is written.
+    fn put_windows<K: Sink>(
+        &mut self,
+        writer: &mut Writer<'_, K>,
+        pages: &mut Pages,
+        max_mapnr: u64,
+        bitmap_done: &mut u64,
+    ) -> Result<(), WriteError> {
+        let single = self.window.start() == 0 && self.window.end() == max_mapnr;
+        // The kinds were counted before.
+        let mut counted = Stats::new(self.stats.level_used);
+        let mut start = 0;
+        while start < max_mapnr {
+            if !single {
+                self.fill_window(start, max_mapnr, &mut counted);
+            }
+            writer.put_bitmap(Bitmap::Dumpable, start / 8, self.window.bytes())?;
+            start = self.window.end();
+            *bitmap_done = start;
+            pages.copy_window(
+                self.vmcore,
+                &self.window,
+                self.scratch,
+                writer,
+                &mut self.stats,
+                self.observer,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Writes the 1st bitmap.
+    fn put_present<K: Sink>(
+        &mut self,
+        writer: &mut Writer<'_, K>,
+        max_mapnr: u64,
+    ) -> Result<(), WriteError> {
+        let mut window = Window::new(self.scratch);
+        let mut start = 0;
+        while start < max_mapnr {
+            window.restart(start, max_mapnr);
+            set_present(self.vmcore, &mut window);
+            writer.put_bitmap(Bitmap::Present, start / 8, window.bytes())?;
+            start = window.end();
+        }
+        Ok(())
+    }
+
+    /// Writes the 2nd bitmap from `start` on as one without pages.
+    fn put_clear<K: Sink>(
+        &mut self,
+        writer: &mut Writer<'_, K>,
+        mut start: u64,
+        max_mapnr: u64,
+    ) -> Result<(), WriteError> {
+        let mut window = Window::new(self.scratch);
+        while start < max_mapnr {
+            window.restart(start, max_mapnr);
+            writer.put_bitmap(Bitmap::Dumpable, start / 8, window.bytes())?;
+            start = window.end();
+        }
+        Ok(())
+    }
+
+    /// Copies the notes. What cannot be read of them is zero, which ends them for a reader.
+    fn put_notes<K: Sink>(&mut self, writer: &mut Writer<'_, K>) -> Result<(), WriteError> {
+        let count = self.vmcore.notes().len();
+        for index in 0..count {
+            let Some(segment) = self.vmcore.notes().get(index).copied() else {
+                break;
+            };
+            let mut done = 0_u64;
+            while done < segment.bytes {
+                let left =
+                    usize::try_from(segment.bytes.saturating_sub(done)).unwrap_or(usize::MAX);
+                let len = left.min(self.scratch.len());
+                let part = self.scratch.get_mut(..len).unwrap_or_default();
+                let offset = segment.offset.saturating_add(done);
+                if let Err(error) = self.vmcore.source().read_at(offset, part) {
+                    part.fill(0);
+                    self.observer.warn(format_args!(
+                        "the vmcore's notes are not complete: reading at byte {offset}: {error}"
+                    ));
+                }
+                writer.put_notes(part)?;
+                done = done.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+            }
+            let padding = segment
+                .bytes
+                .next_multiple_of(4)
+                .saturating_sub(segment.bytes);
+            let padding = usize::try_from(padding).unwrap_or(0);
+            writer.put_notes([0; 4].get(..padding).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Where VMCOREINFO will be in the dumpfile's notes.
+    fn vmcoreinfo_in_notes(&self) -> Extent {
+        let Some(info) = self.vmcore.vmcoreinfo_extent() else {
+            return Extent::default();
+        };
+        let mut before = 0_u64;
+        for segment in self.vmcore.notes() {
+            if let Some(inside) = info.offset.checked_sub(segment.offset)
+                && inside < segment.bytes
+            {
+                return Extent {
+                    offset: before.saturating_add(inside),
+                    bytes: info.bytes,
+                };
+            }
+            before = before.saturating_add(segment.bytes.next_multiple_of(4));
+        }
+        Extent::default()
+    }
+}
+
+/// Sets the bits of the pages that the vmcore has.
+fn set_present<S: Source>(vmcore: &Vmcore<'_, S>, window: &mut Window<'_>) {
+    let mut from = Pfn(window.start());
+    while let Some((start, end)) = vmcore.present_from(from) {
+        if start.0 >= window.end() {
+            break;
+        }
+        window.set(start.0, end.0);
+        from = end;
     }
 }
 
@@ -80,6 +444,17 @@ pub enum CollectError {
     Unsupported(&'static str),
     /// The caller gave less than [`MEMORY_BYTES`].
     Memory,
+}
+
+impl From<WriteError> for CollectError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Sink(offset, error) => Self::Sink(offset, error),
+            WriteError::Facts => Self::Damaged("its page size or page numbers fit no dumpfile"),
+            WriteError::Memory => Self::Memory,
+            WriteError::Mismatch(what) => Self::Damaged(what),
+        }
+    }
 }
 
 impl fmt::Display for CollectError {

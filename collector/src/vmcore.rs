@@ -18,6 +18,7 @@ use crate::arch::{Arch, ImageSegment, Leaf, TranslateError};
 use crate::bytes::u64_at;
 use crate::elf::{self, ElfError, HeaderCount};
 use crate::io::{IoError, Source};
+use crate::mem_map::Defaults;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The most separate ranges of memory that are told apart; a large server has some dozens.
@@ -257,6 +258,12 @@ impl<'m, S: Source> Vmcore<'m, S> {
         self.arch.map_or(0, |arch| arch.phys_base())
     }
 
+    /// What holds where VMCOREINFO does not say how memory is cut into sections; `None` for an architecture whose
+    /// memory we cannot find our way in.
+    pub(crate) fn sparse_defaults(&self) -> Option<Defaults> {
+        self.arch.map(|arch| arch.sparse_defaults())
+    }
+
     /// What was wrong with the headers.
     #[must_use]
     pub const fn defects(&self) -> Defects {
@@ -378,7 +385,6 @@ impl<'m, S: Source> Vmcore<'m, S> {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "the page filter, which is next, reads this way")]
     /// The `len` bytes from `address` on, when they lie in the file in one piece; `None` when they do not.
     pub(crate) fn view_physical<'a>(
         &'a mut self,
@@ -397,7 +403,6 @@ impl<'m, S: Source> Vmcore<'m, S> {
         )
     }
 
-    #[allow(dead_code, reason = "the page filter, which is next, reads this way")]
     /// Fills `page` with one page; what the file does not have of it is zero.
     pub(crate) fn read_page(&mut self, pfn: Pfn, page: &mut [u8]) -> Result<(), ReadError> {
         let start = pfn.0.wrapping_shl(self.page_shift);
@@ -493,6 +498,25 @@ impl<'m, S: Source> Vmcore<'m, S> {
             .ok_or(error)
     }
 
+    /// Fills `buf` from the virtual `address` on, by the page tables alone.
+    pub(crate) fn read_by_tables(
+        &mut self,
+        mut address: VirtAddr,
+        mut buf: &mut [u8],
+    ) -> Result<(), ReadError> {
+        while !buf.is_empty() {
+            let (physical, bytes) = self
+                .translate_by_tables(address)
+                .map_err(ReadError::Translate)?;
+            let piece = shorter(buf.len(), bytes);
+            let (now, later) = buf.split_at_mut(piece);
+            self.read_physical(physical, now)?;
+            address = VirtAddr(address.0.wrapping_add(u64::try_from(piece).unwrap_or(0)));
+            buf = later;
+        }
+        Ok(())
+    }
+
     /// Fills `buf` from the virtual `address` on.
     pub(crate) fn read_virtual(
         &mut self,
@@ -504,11 +528,8 @@ impl<'m, S: Source> Vmcore<'m, S> {
             let piece = shorter(buf.len(), bytes);
             let (now, later) = buf.split_at_mut(piece);
             self.read_physical(physical, now)?;
-            address = u64::try_from(piece)
-                .ok()
-                .and_then(|piece| address.checked_add(piece))
-                .or(later.is_empty().then_some(address))
-                .ok_or(ReadError::Translate(TranslateError::NotMapped(address)))?;
+            // Behind the last address there is the first, which no kernel has mapped.
+            address = VirtAddr(address.0.wrapping_add(u64::try_from(piece).unwrap_or(0)));
             buf = later;
         }
         Ok(())

@@ -15,12 +15,15 @@
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
+pub mod attempt;
 pub mod clock;
 pub mod date;
 pub mod fault;
 pub mod files;
+pub mod kernel_log;
 pub mod log;
 pub mod look;
+pub mod manifest;
 pub mod modules;
 pub mod plan;
 pub mod power;
@@ -36,8 +39,10 @@ pub mod vmcore;
 #[allow(unsafe_code)]
 mod memory;
 
+use attempt::{Job, Reason};
 use collector::{IoError, MEMORY_BYTES, OPEN_BYTES};
-use config::{Deadlines, FinalAction, Record, record};
+use config::record::{self, MAX_ATTEMPTS};
+use config::{CollectOptions, Compression, Deadlines, FinalAction, Format, Record};
 use core::ffi::CStr;
 use core::panic::PanicInfo;
 use fault::Faults;
@@ -46,6 +51,7 @@ use report::Report;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
+use supervise::Outcome;
 use sys::{Arguments, FileWindow, Memory};
 
 /// The record's place in the image, as the kernel takes it.
@@ -119,34 +125,110 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
         );
     }
     let mut sync = true;
+    let mut panic_line = Reason::new();
     if let Ok(memory) = &mut memory {
-        sync &= look(record, memory, report, faults);
-        sync &= !modules::load_all(record, report, faults);
+        sync &= look(record, memory, report, faults, &mut panic_line);
     }
+    sync &= !modules::load_all(record, report, faults);
+    let mut failures = heapless::Vec::<Reason, MAX_ATTEMPTS>::new();
     let mut last = Last::Start;
     loop {
-        let step = plan::next(record, last);
         supervise::reap_orphans();
-        last = match step {
+        last = match plan::next(record, last) {
             Step::Attempt(number) => {
-                let _ = number;
-                Last::Failed(number)
+                let Some(attempt) = record.attempts.get(number) else {
+                    continue;
+                };
+                let memory = memory.as_mut().ok().map_or(&mut [][..], Memory::bytes);
+                let job = Job {
+                    record,
+                    number,
+                    attempt,
+                    failures: &failures,
+                    panic_line: &panic_line,
+                    report,
+                    faults,
+                };
+                let outcome = make_attempt(&job, memory);
+                sync &= !outcome.left_behind;
+                if outcome.is_done() {
+                    Last::Saved
+                } else {
+                    let _ = failures.push(attempt::reason(&outcome));
+                    Last::Failed(number)
+                }
             }
             Step::Shell => Last::ShellLeft(None),
             Step::MountRoot => Last::RootFailed,
             Step::Finish(action) => power::finish(action, &record.deadlines, report, sync),
         };
-        let _ = Named(record, step);
+    }
+}
+
+/// Makes one attempt in a child, and logs how it begins and ends.
+fn make_attempt(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
+    let record = job.record;
+    let (number, count) = (job.number + 1, record.attempts.len());
+    log!(
+        "attempt {number} of {count}: {}, {}",
+        job.attempt.target,
+        Options(&job.attempt.collect)
+    );
+    let outcome = supervise::run(&record.deadlines, job.report, c"kdump-attempt", || {
+        attempt::make(job, memory)
+    });
+    if outcome.is_done() {
+        log!("attempt {number} of {count} done: {}", outcome.text);
+    } else {
+        log!(
+            "attempt {number} of {count} failed: {outcome}; next: {}",
+            Named(record, plan::next(record, Last::Failed(job.number)))
+        );
+        supervise::tell_left_behind(&outcome);
+    }
+    outcome
+}
+
+/// What is collected and how, as the log has it: `level 31, zlib`.
+struct Options<'a>(&'a CollectOptions);
+
+impl core::fmt::Display for Options<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let CollectOptions {
+            format,
+            compression,
+            levels,
+        } = self.0;
+        match format {
+            Format::Copy => return f.write_str("a copy of the vmcore"),
+            Format::Elf => f.write_str("ELF, ")?,
+            Format::Kdump => {}
+        }
+        f.write_str("level ")?;
+        for (position, level) in levels.iter().enumerate() {
+            write!(f, "{}{level}", if position == 0 { "" } else { "," })?;
+        }
+        match compression {
+            Compression::None => f.write_str(", not compressed"),
+            compression => write!(f, ", {compression}"),
+        }
     }
 }
 
 /// Prints why the first kernel crashed. Whether no child was left behind.
-fn look(record: &Record<'_>, memory: &mut Memory, report: &Report, faults: &Faults) -> bool {
+fn look(
+    record: &Record<'_>,
+    memory: &mut Memory,
+    report: &Report,
+    faults: &Faults,
+    panic_line: &mut Reason,
+) -> bool {
     let outcome = supervise::run(&record.deadlines, report, c"kdump-look", || {
         look::look(memory.bytes(), report, faults)
     });
     if outcome.is_done() {
         log!("crashed kernel: {}", outcome.text);
+        panic_line.clone_from(&outcome.text);
     } else {
         log!("crashed kernel: unknown: {outcome}; next: the modules");
         supervise::tell_left_behind(&outcome);

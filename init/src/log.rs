@@ -9,7 +9,7 @@ use core::fmt::{self, Write as _};
 use rustix::fs::{Mode, OFlags};
 
 /// The most bytes of one line, with prefix and line break. The kernel takes about 1000.
-const LINE_BYTES: usize = 480;
+const LINE_BYTES: usize = 800;
 
 /// What each line begins with: priority 2 (critical), so that a console shows it on a machine booted with `quiet` too.
 const PREFIX: &[u8] = b"<2>kdump: ";
@@ -48,8 +48,7 @@ pub fn line(text: fmt::Arguments<'_>) {
     let mut line = Line::<LINE_BYTES>::new();
     line.push(PREFIX);
     let _ = line.write_fmt(text);
-    line.end();
-    sys::write_log(line.bytes());
+    sys::write_log(line.ended());
 }
 
 /// Text in a fixed space: what does not fit is left out, and the last character then is `~`.
@@ -95,8 +94,8 @@ impl<const N: usize> Line<N> {
         }
     }
 
-    /// Ends the line with a line break.
-    fn end(&mut self) {
+    /// The line with its line break.
+    pub fn ended(&mut self) -> &[u8] {
         if self.cut && self.used > 0 {
             self.used -= 1;
             self.cut = false;
@@ -106,6 +105,7 @@ impl<const N: usize> Line<N> {
             *place = b'\n';
             self.used += 1;
         }
+        self.bytes()
     }
 }
 
@@ -134,15 +134,13 @@ mod tests {
     fn a_long_line_is_cut_and_says_so() {
         let mut line = Line::<16>::new();
         let _ = write!(line, "0123456789abcdef");
-        line.end();
-        assert_eq!(line.bytes(), b"0123456789abcd~\n");
+        assert_eq!(line.ended(), b"0123456789abcd~\n");
     }
 
     #[test]
     fn a_line_break_inside_does_not_begin_another_record() {
         let mut line = Line::<64>::new();
         let _ = write!(line, "label \"a\n<0>b\"");
-        line.end();
-        assert_eq!(line.bytes(), b"label \"a <0>b\"\n");
+        assert_eq!(line.ended(), b"label \"a <0>b\"\n");
     }
 }

@@ -9,7 +9,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The most bytes of [`Report::set_text`].
-const TEXT_BYTES: usize = 384;
+pub const TEXT_BYTES: usize = 640;
 
 /// What a child is doing; each step has a deadline of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_text_that_is_too_long_is_cut_and_stays_text() {
         let report = crate::sys::shared_report().unwrap();
-        report.set_text(format_args!("{}", "é".repeat(300)));
+        report.set_text(format_args!("{}", "é".repeat(TEXT_BYTES)));
         assert_eq!(report.text().as_str(), "é".repeat(TEXT_BYTES / 2));
         report.set_text(format_args!("short {}", 1));
         assert_eq!(report.text(), "short 1");

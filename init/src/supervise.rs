@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::log;
 use crate::progress::Meter;
-use crate::report::{Report, Step};
+use crate::report::{Report, Step, TEXT_BYTES};
 use crate::sys;
 use config::Deadlines;
 use core::fmt;
@@ -65,7 +65,7 @@ pub struct Outcome {
     /// Which of several (modules), counted from 0.
     pub item: u32,
     /// What it said.
-    pub text: heapless::String<384>,
+    pub text: heapless::String<TEXT_BYTES>,
     /// It was killed and did not go: it waits in the kernel, and what it had open stays so.
     pub left_behind: bool,
 }

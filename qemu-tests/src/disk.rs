@@ -26,6 +26,35 @@ pub enum Bus {
     Nvme,
 }
 
+impl Bus {
+    /// udev's `ID_PATH` of the disk with this number among the guest's disks.
+    #[must_use]
+    pub fn path(self, number: usize) -> String {
+        let slot = first_slot(number);
+        match self {
+            Self::Virtio => format!("pci-0000:00:{slot:02x}.0"),
+            // q35's own controller; its ports count from 1 in udev.
+            Self::Ahci => format!("pci-0000:00:1f.2-ata-{}", number + 1),
+            Self::Nvme => format!("pci-0000:00:{slot:02x}.0-nvme-1"),
+        }
+    }
+
+    /// The drivers from the bus to the disk, for the builder.
+    #[must_use]
+    pub const fn modules(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio_pci,virtio_blk",
+            Self::Ahci => "ahci,sd_mod",
+            Self::Nvme => "nvme",
+        }
+    }
+}
+
+/// The PCI slot of the disk with this number: behind those that the machine uses by itself.
+const fn first_slot(number: usize) -> usize {
+    0x10 + number
+}
+
 /// What is wrong with a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -93,12 +122,17 @@ impl Disk {
                 arguments.push(format!("{raw},file=debug{number}").into());
             }
         }
+        let slot = first_slot(number);
         arguments.push("-device".into());
         arguments.push(
             match self.bus {
-                Bus::Virtio => format!("virtio-blk-pci,drive=disk{number},{errors}"),
+                Bus::Virtio => {
+                    format!("virtio-blk-pci,drive=disk{number},addr={slot:#x},{errors}")
+                }
                 Bus::Ahci => format!("ide-hd,drive=disk{number},bus=ide.{number},{errors}"),
-                Bus::Nvme => format!("nvme,drive=disk{number},serial=harness{number}"),
+                Bus::Nvme => {
+                    format!("nvme,drive=disk{number},serial=harness{number},addr={slot:#x}")
+                }
             }
             .into(),
         );

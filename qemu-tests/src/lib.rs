@@ -18,13 +18,17 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod check;
 pub mod console;
 pub mod cpio;
 pub mod crash;
 pub mod cycle;
 pub mod disk;
 pub mod guest;
+pub mod machine;
+pub mod outside;
 pub mod qmp;
 pub mod run;
+pub mod saved;
 pub mod setup;
 pub mod vm;

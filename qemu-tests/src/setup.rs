@@ -388,6 +388,15 @@ pub fn vmlinux(kernel: &Kernel) -> Result<PathBuf> {
     Ok(whole)
 }
 
+/// Whether [`vmlinux`] has nothing to fetch.
+///
+/// # Errors
+/// There is no place for the cache.
+pub fn has_vmlinux(kernel: &Kernel) -> Result<bool> {
+    let name = format!("symbols/vmlinux-{}", kernel.release);
+    Ok(cache()?.join(name).is_file())
+}
+
 /// A python that has drgn, in a virtual environment of the cache.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::address::{PhysAddr, VirtAddr};
 use crate::elf;
+use crate::mem_map::Defaults;
 use crate::vmcore::ReadError;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -105,6 +106,13 @@ impl Arch {
     ) -> Result<Leaf, TranslateError> {
         match self {
             Self::X86_64(paging) => paging.walk(address, read_entry),
+        }
+    }
+
+    /// What holds where VMCOREINFO does not say how memory is cut into sections.
+    pub(crate) const fn sparse_defaults(&self) -> Defaults {
+        match self {
+            Self::X86_64(paging) => paging.sparse_defaults(),
         }
     }
 

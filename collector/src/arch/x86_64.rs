@@ -10,6 +10,7 @@
 
 use super::{ImageSegment, Leaf, ReadEntry, TranslateError};
 use crate::address::{PhysAddr, VirtAddr};
+use crate::mem_map::Defaults;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// Where the kernel's image is mapped: `__START_KERNEL_map`.
@@ -59,6 +60,14 @@ impl Paging {
             sme_mask,
             phys_base,
         })
+    }
+
+    /// Source: Linux 6.12 `arch/x86/include/asm/sparsemem.h`.
+    pub(crate) const fn sparse_defaults(&self) -> Defaults {
+        Defaults {
+            section_size_bits: 27,
+            max_physmem_bits: if self.root_shift > 39 { 52 } else { 46 },
+        }
     }
 
     /// The physical load shift, signed.

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel facts that filtering needs, resolved once and checked.
+
+use config::DumpLevel;
+
+use crate::address::VirtAddr;
+use crate::filter::Filter;
+use crate::io::Source;
+use crate::kdump::Utsname;
+use crate::mem_map::MemMap;
+use crate::observer::Observer;
+use crate::page::Rules;
+use crate::vmcore::Vmcore;
+
+/// How a vmcore is to be filtered.
+pub(crate) struct Layout {
+    /// What leaves pages out; `None` where that is not sure, or not asked for.
+    pub(crate) filter: Option<Filter>,
+    /// The level that is really used.
+    pub(crate) level: DumpLevel,
+    /// The first kernel's names, for the dumpfile's header.
+    pub(crate) utsname: Utsname,
+}
+
+impl Layout {
+    /// Resolves the facts for `level`. Where something does not fit, the level becomes that of the zero rule, which
+    /// needs no knowledge of the kernel; where a single rule lacks its key, only that rule is off. The observer is told.
+    pub(crate) fn resolve<S: Source>(
+        vmcore: &mut Vmcore<'_, S>,
+        level: DumpLevel,
+        observer: &mut dyn Observer,
+    ) -> Self {
+        let checked = read_utsname(vmcore);
+        let utsname = checked.unwrap_or_else(|_| {
+            Utsname::new(
+                "Linux",
+                "(unknown)",
+                match vmcore.release() {
+                    "" => "(unknown)",
+                    release => release,
+                },
+                "(unknown)",
+                vmcore.machine_name().unwrap_or("(unknown)"),
+            )
+        });
+        let filter = checked.and_then(|_| resolve_filter(vmcore, level, observer));
+        match filter {
+            Ok(filter) => Self {
+                filter: Some(filter).filter(|filter| !filter.excludes_nothing()),
+                level,
+                utsname,
+            },
+            Err(reason) => {
+                let lowered = level.zero_rule_only();
+                if lowered != level {
+                    observer.warn(format_args!(
+                        "dump level {level} is lowered to {lowered}, as this vmcore cannot be filtered: {reason}"
+                    ));
+                }
+                Self {
+                    filter: None,
+                    level: lowered,
+                    utsname,
+                }
+            }
+        }
+    }
+}
+
+fn resolve_filter<S: Source>(
+    vmcore: &mut Vmcore<'_, S>,
+    level: DumpLevel,
+    observer: &mut dyn Observer,
+) -> Result<Filter, &'static str> {
+    let defaults = vmcore
+        .sparse_defaults()
+        .ok_or("its architecture is not known")?;
+    let rules = Rules::resolve(&vmcore.vmcoreinfo(), level, &mut |off| {
+        observer.warn(format_args!(
+            "{} pages are kept: VMCOREINFO has no {}",
+            off.pages, off.key
+        ));
+    })?;
+    let map = MemMap::resolve(vmcore, rules.page_bytes(), defaults)?;
+    Ok(Filter::new(rules, map))
+}
+
+/// Reads the first kernel's `struct new_utsname` through its page tables. That its release is the one of VMCOREINFO
+/// proves that addresses are translated as they should be.
+fn read_utsname<S: Source>(vmcore: &mut Vmcore<'_, S>) -> Result<Utsname, &'static str> {
+    let info = vmcore.vmcoreinfo();
+    if info.text().is_empty() {
+        return Err("it has no VMCOREINFO");
+    }
+    let namespace = info
+        .symbol("init_uts_ns")
+        .ok_or("VMCOREINFO has no SYMBOL(init_uts_ns)")?;
+    // Before 5.11 the offset was not told, and a reference count of 4 bytes came first.
+    let known = info
+        .offset("uts_namespace.name")
+        .and_then(|offset| u64::try_from(offset).ok());
+    let candidates = match known {
+        Some(offset) => [offset, offset],
+        None => [4, 0],
+    };
+    let mut result = Err("its page tables cannot be read");
+    for offset in candidates {
+        let Some(address) = namespace.checked_add(offset) else {
+            continue;
+        };
+        match read_names(vmcore, address) {
+            Some(names) if !names.release().is_empty() && names.release() == vmcore.release() => {
+                return Ok(names);
+            }
+            Some(_) => result = Err("its page tables lead to another release than VMCOREINFO's"),
+            None => {}
+        }
+    }
+    result
+}
+
+fn read_names<S: Source>(vmcore: &mut Vmcore<'_, S>, address: VirtAddr) -> Option<Utsname> {
+    let mut bytes = [0; Utsname::BYTES];
+    vmcore.read_by_tables(address, &mut bytes).ok()?;
+    Some(Utsname::from_bytes(bytes))
+}

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One attempt at one target: the child's work, from the device to the finished dump.
+//!
+//! The small thing first: the crashed kernel's log, synced; then the vmcore under its incomplete name; then its own name,
+//! the manifest, and the capture kernel's log. What is cut short stays where it is, under its incomplete name.
+#![expect(
+    clippy::result_large_err,
+    reason = "a reason has no heap to lie on, and an attempt has one of them"
+)]
+
+use crate::clock;
+use crate::date::date;
+use crate::fault::Faults;
+use crate::kernel_log;
+use crate::log;
+use crate::manifest::{Manifest, peak_memory_kib};
+use crate::progress::Seconds;
+use crate::report::{Report, Seen, Step, TEXT_BYTES};
+use crate::supervise::{DONE, FAILED};
+use crate::vmcore::{PATH, VmcoreFile};
+use collector::dmesg::DmesgError;
+use collector::{
+    CollectError, IoError, OPEN_BYTES, Observer, Progress, Sink, Stage, Stats, Vmcore, collect,
+    dmesg,
+};
+use config::{Attempt, Format, Record, TargetSpec};
+use core::fmt::{self, Write as _};
+use core::time::Duration;
+use heapless::{String, Vec};
+use rustix::fs::Mode;
+use targets::Name;
+use targets::device::{self, Found, Roots, Survey};
+use targets::filesystem::{Directory, FileSink, Filesystem};
+use targets::raw::Raw;
+
+/// What the manifest may have; far more than any had.
+const MANIFEST_BYTES: usize = 32 << 10;
+/// The capture kernel's log is written in pieces of this size.
+const LOG_PIECE_BYTES: usize = 16 << 10;
+
+/// Why an attempt failed, for the log and the next manifest.
+pub type Reason = String<TEXT_BYTES>;
+
+/// What an attempt is given.
+pub struct Job<'a> {
+    /// The record that is followed.
+    pub record: &'a Record<'a>,
+    /// Which attempt, counted from 0.
+    pub number: usize,
+    /// The attempt.
+    pub attempt: &'a Attempt<'a>,
+    /// Why the attempts before failed.
+    pub failures: &'a [Reason],
+    /// Why the first kernel crashed; empty when the first look did not find it.
+    pub panic_line: &'a str,
+    /// Where to say how far it is.
+    pub report: &'a Report,
+    /// Faults that a test asks for.
+    pub faults: &'a Faults,
+}
+
+/// The child: makes the attempt, and leaves in its report where the dump is or why there is none.
+pub fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
+    let mut run = Run {
+        job,
+        durations: Vec::new(),
+    };
+    match run.make(memory) {
+        Ok(place) => {
+            job.report.set_text(format_args!("{place}"));
+            DONE
+        }
+        Err(reason) => {
+            job.report.set_text(format_args!("{reason}"));
+            FAILED
+        }
+    }
+}
+
+/// An attempt on its way.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    /// The steps so far and when each began.
+    durations: Vec<(Step, u64), 8>,
+}
+
+/// What was saved before the vmcore, for the manifest.
+struct Saved {
+    release: String<80>,
+    crash_time_s: i64,
+    dmesg_bytes: Option<u64>,
+}
+
+impl Run<'_> {
+    fn enter(&mut self, step: Step) {
+        self.job.report.enter(step, 0);
+        let _ = self.durations.push((step, clock::now_ms()));
+        // A fault of the dump comes when it is under way.
+        if step != Step::Dump {
+            self.job.faults.strike(step, self.job.number);
+        }
+    }
+
+    /// How long each step took until now, in milliseconds.
+    fn durations(&self) -> Vec<(Step, u64), 8> {
+        let ends = self
+            .durations
+            .iter()
+            .skip(1)
+            .map(|&(_, start_ms)| start_ms)
+            .chain([clock::now_ms()]);
+        self.durations
+            .iter()
+            .zip(ends)
+            .map(|(&(step, start_ms), end_ms)| (step, end_ms.saturating_sub(start_ms)))
+            .collect()
+    }
+
+    fn make(&mut self, memory: &mut [u8]) -> Result<Place, Reason> {
+        let job = self.job;
+        self.enter(Step::Device);
+        let mut survey = Survey::new();
+        let patience = Duration::from_secs(u64::from(job.record.deadlines.device_s));
+        let found = device::wait(
+            job.attempt.target.device(),
+            &Roots::SYSTEM,
+            patience,
+            &mut survey,
+            &mut || job.report.beat(),
+        )
+        .map_err(reason)?;
+        self.enter(Step::Open);
+        let (open_memory, memory) = memory
+            .split_at_mut_checked(OPEN_BYTES)
+            .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
+        let source = VmcoreFile::open(PATH)
+            .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
+        let vmcore = Vmcore::open(source, open_memory)
+            .map_err(|error| reason(format_args!("reading /proc/vmcore: {error}")))?;
+        match job.attempt.target {
+            TargetSpec::Raw { .. } => self.raw(&found, vmcore, memory),
+            TargetSpec::Filesystem {
+                fstype,
+                mount_options,
+                path,
+                ..
+            } => {
+                let mount_point = mount_point(job.number)?;
+                let filesystem = Filesystem::mount(&found, fstype, mount_options, &mount_point)
+                    .map_err(reason)?;
+                let result = self.filesystem(&filesystem, path, vmcore, memory);
+                // Everything that counts is synced; but only unmounted it is also clean for the next boot.
+                if let Err(error) = filesystem.unmount() {
+                    log!("attempt {}: {error}", job.number + 1);
+                }
+                result
+            }
+        }
+    }
+
+    fn raw(
+        &mut self,
+        found: &Found,
+        mut vmcore: Vmcore<'_, VmcoreFile>,
+        memory: &mut [u8],
+    ) -> Result<Place, Reason> {
+        let needed_bytes = match self.job.attempt.collect.format {
+            Format::Copy => vmcore.size_bytes(),
+            // What is left after filtering is known when it is done.
+            Format::Kdump | Format::Elf => 0,
+        };
+        let mut sink = Raw::open(found, needed_bytes).map_err(reason)?;
+        self.enter(Step::Dump);
+        let stats = self
+            .levels(&mut vmcore, memory, &mut sink, |_| Ok(()))
+            .map_err(reason)?;
+        self.enter(Step::Publish);
+        sink.sync()
+            .map_err(|error| reason(format_args!("syncing {}: {error}", found.node)))?;
+        self.tell(&stats);
+        Ok(Place::Device(found.node))
+    }
+
+    fn filesystem(
+        &mut self,
+        filesystem: &Filesystem<'_>,
+        path: &str,
+        mut vmcore: Vmcore<'_, VmcoreFile>,
+        memory: &mut [u8],
+    ) -> Result<Place, Reason> {
+        let job = self.job;
+        let crash_time_s = vmcore.crash_time_s().unwrap_or_else(clock::wall_s);
+        let mut date_text = String::<80>::new();
+        let _ = write!(date_text, "{}", date(job.record.zone, crash_time_s));
+        let directory = filesystem.directory(path, &date_text).map_err(reason)?;
+
+        self.enter(Step::Dmesg);
+        let dmesg_bytes = self.dmesg(&mut vmcore, memory, &directory)?;
+        let mut saved = Saved {
+            release: String::new(),
+            crash_time_s,
+            dmesg_bytes,
+        };
+        let _ = saved.release.push_str(vmcore.release());
+
+        self.enter(Step::Dump);
+        let mut sink = directory.create("vmcore").map_err(reason)?;
+        let result = self
+            .levels(&mut vmcore, memory, &mut sink, FileSink::restart)
+            .map_err(reason);
+        drop(vmcore);
+
+        self.enter(Step::Publish);
+        let result = match result {
+            Ok(stats) => directory.publish(sink).map(|()| stats).map_err(reason),
+            Err(why) => {
+                // As far as it got it stays readable, and its name says that it is incomplete.
+                let mut text = why;
+                match sink.sync() {
+                    Ok(()) => {
+                        let _ = write!(
+                            text,
+                            "; what fitted is in {}/vmcore-incomplete",
+                            directory.path()
+                        );
+                    }
+                    Err(error) => {
+                        let _ = write!(Cut(&mut text), "; syncing what was written: {error}");
+                    }
+                }
+                Err(text)
+            }
+        };
+        if let Ok(stats) = &result {
+            self.tell(stats);
+        }
+        self.aside("manifest.json", |run| {
+            run.manifest(&directory, &saved, &result, memory)
+        });
+        self.aside("kexec-dmesg.log", |_| own_log(&directory, memory));
+        result?;
+        let mut place = String::new();
+        let _ = write!(place, "{}/vmcore", directory.path());
+        Ok(Place::File(place))
+    }
+
+    /// Saves the crashed kernel's log, synced and under its name. None when the log cannot be read: that is no reason to
+    /// give up the vmcore.
+    fn dmesg(
+        &mut self,
+        vmcore: &mut Vmcore<'_, VmcoreFile>,
+        memory: &mut [u8],
+        directory: &Directory<'_>,
+    ) -> Result<Option<u64>, Reason> {
+        let start_ms = clock::now_ms();
+        let mut sink = directory.create("vmcore-dmesg.txt").map_err(reason)?;
+        let mut offset = 0_u64;
+        let written = dmesg::write(vmcore, memory, &mut |text| {
+            sink.write_at(offset, text)?;
+            offset = offset.saturating_add(u64::try_from(text.len()).unwrap_or(0));
+            Ok(())
+        });
+        match written {
+            Ok(_) => {
+                directory.publish(sink).map_err(reason)?;
+                log!(
+                    "vmcore-dmesg.txt saved: {offset} bytes in {}",
+                    Seconds(clock::now_ms().saturating_sub(start_ms))
+                );
+                Ok(Some(offset))
+            }
+            Err(DmesgError::Output(error)) => Err(reason(format_args!(
+                "writing vmcore-dmesg.txt at byte {offset}: {error}"
+            ))),
+            Err(error) => {
+                log!("vmcore-dmesg.txt is incomplete, {offset} bytes: {error}; next: the vmcore");
+                let _ = sink.sync();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the vmcore at the first level that fits.
+    fn levels<K: Sink>(
+        &self,
+        vmcore: &mut Vmcore<'_, VmcoreFile>,
+        memory: &mut [u8],
+        sink: &mut K,
+        restart: impl Fn(&mut K) -> Result<(), IoError>,
+    ) -> Result<Stats, CollectError> {
+        let options = &self.job.attempt.collect;
+        let mut result = Err(CollectError::Unsupported("no dump level is asked for"));
+        for (position, &level) in options.levels.iter().enumerate() {
+            let mut watcher = Watcher { run: self };
+            result = collect(vmcore, options, level, memory, sink, &mut watcher);
+            let next = options.levels.get(position.saturating_add(1));
+            match (&result, next) {
+                (Err(CollectError::Sink(offset, IoError::NO_SPACE)), Some(next)) => {
+                    log!("level {level}: the target is full at byte {offset}; next: level {next}");
+                    restart(sink).map_err(|error| CollectError::Sink(0, error))?;
+                }
+                _ => break,
+            }
+        }
+        self.job.faults.strike(Step::Dump, self.job.number);
+        result
+    }
+
+    /// The line that sums up the dump.
+    fn tell(&self, stats: &Stats) {
+        let dump_ms = self
+            .durations()
+            .iter()
+            .find(|(step, _)| *step == Step::Dump)
+            .map_or(0, |&(_, ms)| ms);
+        log!("vmcore: {}", Summary(stats, dump_ms));
+    }
+
+    fn manifest(
+        &self,
+        directory: &Directory<'_>,
+        saved: &Saved,
+        result: &Result<Stats, Reason>,
+        memory: &mut [u8],
+    ) -> Result<(), Reason> {
+        let manifest = Manifest {
+            record: self.job.record,
+            number: self.job.number,
+            attempt: self.job.attempt,
+            failures: self.job.failures,
+            release: &saved.release,
+            panic_line: self.job.panic_line,
+            crash_time_s: saved.crash_time_s,
+            result: result.as_ref().map(|_| ()).map_err(String::as_str),
+            stats: result.as_ref().ok(),
+            dmesg_bytes: saved.dmesg_bytes,
+            durations: &self.durations(),
+            peak_memory_kib: peak_memory_kib(),
+        };
+        let bytes = memory
+            .get_mut(..MANIFEST_BYTES)
+            .and_then(|buffer| manifest.write(buffer))
+            .ok_or_else(|| reason("it does not fit"))?;
+        let mut sink = directory.create("manifest.json").map_err(reason)?;
+        sink.write_at(0, bytes).map_err(reason)?;
+        directory.publish(sink).map_err(reason)
+    }
+
+    /// Does what the dump does not depend on: a failure is told and no more.
+    fn aside(&self, name: &str, work: impl FnOnce(&Self) -> Result<(), Reason>) {
+        self.job.report.beat();
+        if let Err(why) = work(self) {
+            log!("{name} is missing or incomplete: {why}; the dump does not need it");
+        }
+    }
+}
+
+/// Saves the capture kernel's own log.
+fn own_log(directory: &Directory<'_>, memory: &mut [u8]) -> Result<(), Reason> {
+    let mut sink = directory.create("kexec-dmesg.log").map_err(reason)?;
+    let piece = memory
+        .get_mut(..LOG_PIECE_BYTES)
+        .ok_or_else(|| reason("no memory"))?;
+    let (mut used, mut offset) = (0_usize, 0_u64);
+    kernel_log::each_line(&mut |line| {
+        if piece.len() - used < line.len() {
+            sink.write_at(offset, piece.get(..used).unwrap_or(&[]))?;
+            offset = offset.saturating_add(u64::try_from(used).unwrap_or(0));
+            used = 0;
+        }
+        // A line is far shorter than the piece.
+        if let Some(place) = piece.get_mut(used..used.saturating_add(line.len())) {
+            place.copy_from_slice(line);
+            used = used.saturating_add(line.len());
+        }
+        Ok(())
+    })
+    .map_err(reason)?;
+    sink.write_at(offset, piece.get(..used).unwrap_or(&[]))
+        .map_err(reason)?;
+    directory.publish(sink).map_err(reason)
+}
+
+/// An own mount point for each attempt: one that hangs keeps its own.
+fn mount_point(number: usize) -> Result<String<16>, Reason> {
+    let mut path = String::new();
+    let _ = write!(path, "/mnt/{}", number.saturating_add(1));
+    for part in ["/mnt", &path] {
+        match rustix::fs::mkdir(part, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => {
+                return Err(reason(format_args!(
+                    "making the mount point {part}: {}",
+                    crate::vmcore::error(errno)
+                )));
+            }
+        }
+    }
+    Ok(path)
+}
+
+/// `text` as a reason; what is too long is cut.
+pub fn reason(text: impl fmt::Display) -> Reason {
+    let mut reason = Reason::new();
+    let _ = write!(Cut(&mut reason), "{text}");
+    reason
+}
+
+struct Cut<'r>(&'r mut Reason);
+
+impl fmt::Write for Cut<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            self.0.push(letter).map_err(|_| fmt::Error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the dump is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap, and one of them"
+)]
+enum Place {
+    Device(Name),
+    File(String<300>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(node) => write!(f, "{node}"),
+            Self::File(path) => f.write_str(path),
+        }
+    }
+}
+
+/// Passes on what the collector tells: progress to PID 1, warnings to the log.
+struct Watcher<'r, 'a> {
+    run: &'r Run<'a>,
+}
+
+impl Observer for Watcher<'_, '_> {
+    fn progress(&mut self, progress: Progress) {
+        let job = self.run.job;
+        job.report.progress(Seen {
+            copying: progress.stage != Stage::Classify,
+            done_pages: progress.done_pages,
+            total_pages: progress.total_pages,
+            written_bytes: progress.written_bytes,
+        });
+        if progress.stage == Stage::Copy && progress.written_bytes > 0 {
+            job.faults.strike(Step::Dump, job.number);
+        }
+    }
+
+    fn warn(&mut self, message: fmt::Arguments<'_>) {
+        log!("{message}");
+    }
+}
+
+/// A dump's pages by kind, its size, and how long it took.
+struct Summary<'s>(&'s Stats, u64);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(stats, ms) = self;
+        write!(f, "{} pages: {} kept", stats.present, stats.kept)?;
+        for (count, kind) in [
+            (stats.zero, "zero"),
+            (stats.cache, "cache"),
+            (stats.cache_private, "cache with private data"),
+            (stats.user, "user"),
+            (stats.free, "free"),
+            (stats.hwpoison, "with broken memory"),
+            (stats.offline, "offline"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {kind}")?;
+            }
+        }
+        if stats.unreadable > 0 {
+            write!(f, "; {} unreadable, zeros instead", stats.unreadable)?;
+        }
+        write!(f, "; {} bytes in {}", stats.written_bytes, Seconds(*ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::DumpLevel;
+
+    #[test]
+    fn the_summary_names_what_was_left_out() {
+        let mut stats = Stats::new(DumpLevel::MAX);
+        stats.present = 524_288;
+        stats.kept = 61_440;
+        stats.zero = 399_360;
+        stats.cache = 40_960;
+        stats.free = 22_528;
+        stats.written_bytes = 83_886_080;
+        assert_eq!(
+            Summary(&stats, 2100).to_string(),
+            "524288 pages: 61440 kept, 399360 zero, 40960 cache, 22528 free; 83886080 bytes in 2.1 s"
+        );
+        stats.unreadable = 3;
+        assert!(Summary(&stats, 0).to_string().contains("; 3 unreadable"));
+    }
+
+    #[test]
+    fn a_reason_that_is_too_long_is_cut() {
+        let long = "x".repeat(2 * TEXT_BYTES);
+        assert_eq!(reason(&long), long[..TEXT_BYTES]);
+        assert_eq!(reason("short"), "short");
+    }
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo verify`: everything that must hold before a change lands.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use qemu_tests::setup;
+use qemu_tests::vm::target_folder;
+
+const HELP: &str = "\
+Usage: cargo verify [--full] [--only WORD]
+
+Formatting, lints, documentation, the tests of each crate, the built init, dependencies, and real panics in QEMU.
+Programs and kernels that are missing are installed or fetched first.
+
+  --full       also the runs that are left out to keep it below an hour
+  --only WORD  only the steps whose name has this word
+";
+
+/// The crates in the order of their dependencies; each is tested by a run of its own, so that features do not mix.
+const CRATES: [&str; 6] = [
+    "kdumprd-config",
+    "kdumprd-collector",
+    "kdumprd-targets",
+    "kdumprd-init",
+    "kdumprd-kexec",
+    "mkkdumprd",
+];
+
+struct Step {
+    name: String,
+    command: Command,
+    /// Its lines say how single tests ended, as cargo prints them.
+    tests: bool,
+}
+
+/// What came of all steps.
+#[derive(Default)]
+struct Sum {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+    failures: Vec<String>,
+    skips: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match verify() {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(sum)) => {
+            report(&sum);
+            if sum.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("verify: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the steps that were asked for; none when only the help was.
+fn verify() -> Result<Option<Sum>> {
+    let mut full = env::var_os("KDUMPRD_FULL").is_some();
+    let mut only = String::new();
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--full" => full = true,
+            "--only" => only = arguments.next().context("--only needs a word")?,
+            "--help" | "-h" => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            other => bail!("unknown option {other}\n{HELP}"),
+        }
+    }
+    let started = Instant::now();
+    let mut sum = Sum::default();
+    let prepared = setup::ready();
+    if let Err(error) = &prepared {
+        println!("the machine is not ready: {error:#}");
+        sum.failed += 1;
+        sum.failures.push("setup".to_owned());
+    }
+    let steps: Vec<Step> = steps(full, &only, &mut sum)?
+        .into_iter()
+        .filter(|step| step.name.contains(&only))
+        .collect();
+    if steps.is_empty() {
+        bail!("no step has `{only}` in its name");
+    }
+    let count = steps.len();
+    for (number, step) in steps.into_iter().enumerate() {
+        perform(step, &format!("{:2}/{count}", number + 1), &mut sum)?;
+    }
+    println!(
+        "\nall steps in {}",
+        minutes(started.elapsed().as_secs_f64())
+    );
+    Ok(Some(sum))
+}
+
+fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = |words: &[&str]| {
+        let mut command = Command::new(setup::cargo());
+        command.args(words).current_dir(&workspace);
+        // Traces of a failed test would bury its message.
+        command.env("RUST_BACKTRACE", "0");
+        command
+    };
+    let step = |name: &str, command: Command| Step {
+        name: name.to_owned(),
+        command,
+        tests: false,
+    };
+    let mut steps = vec![
+        step("formatting", cargo(&["fmt", "--all", "--check"])),
+        step(
+            "lints",
+            cargo(&[
+                "clippy",
+                "-q",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        ),
+    ];
+    let mut documentation = cargo(&["doc", "-q", "--workspace", "--no-deps"]);
+    documentation.env("RUSTDOCFLAGS", "-D warnings");
+    steps.push(step("documentation", documentation));
+    let name = "dependencies: licences, bans, sources (no advisories: they need a network)";
+    // Building the tool takes minutes: not where nobody asked for the step.
+    match name.contains(only).then(|| setup::cargo_tool("cargo-deny")) {
+        None => {}
+        Some(Ok(program)) => {
+            let mut command = Command::new(program);
+            command
+                .args([
+                    "--log-level",
+                    "error",
+                    "check",
+                    "licenses",
+                    "bans",
+                    "sources",
+                ])
+                .current_dir(&workspace);
+            steps.push(step(name, command));
+        }
+        Some(Err(error)) => {
+            sum.skipped += 1;
+            sum.skips.push(format!("{name} — no cargo-deny: {error:#}"));
+        }
+    }
+    for name in CRATES {
+        steps.push(Step {
+            name: format!("tests of {name}"),
+            command: cargo(&["test", "--no-fail-fast", "-p", name]),
+            tests: true,
+        });
+    }
+    steps.push(Step {
+        name: "tests of the harness".to_owned(),
+        command: cargo(&[
+            "test",
+            "--no-fail-fast",
+            "-p",
+            "qemu-tests",
+            "--lib",
+            "--bins",
+        ]),
+        tests: true,
+    });
+    for file in test_files(&workspace.join("qemu-tests/tests"))? {
+        let mut command = cargo(&[
+            "test",
+            "--no-fail-fast",
+            "-p",
+            "qemu-tests",
+            "--test",
+            &file,
+        ]);
+        command.args(["--", "--test-threads=2"]);
+        if full {
+            command.arg("--include-ignored");
+        }
+        steps.push(Step {
+            name: format!("QEMU: {file}"),
+            command,
+            tests: true,
+        });
+    }
+    Ok(steps)
+}
+
+/// The names of the integration tests, in the order of the alphabet.
+fn test_files(folder: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .with_context(|| format!("reading {}", folder.display()))?
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_stem()?.to_str()?.to_owned();
+            path.extension()
+                .is_some_and(|extension| extension == "rs")
+                .then_some(name)
+        })
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Runs one step, with its output in a log, and shows single tests as they end.
+fn perform(mut step: Step, number: &str, sum: &mut Sum) -> Result<()> {
+    let folder = target_folder().join("verify");
+    fs::create_dir_all(&folder)?;
+    let file_name: String = step
+        .name
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let log = folder.join(format!("{file_name}.log"));
+    let before = (sum.passed, sum.failed, sum.skipped);
+    println!("{number}  {}", step.name);
+    let started = Instant::now();
+    // One pipe for both, in the order written.
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = step
+        .command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()
+        .with_context(|| format!("starting {:?}", step.command))?;
+    // The command keeps the writing ends; without them the pipe ends when the child does.
+    drop(step.command);
+    let mut file = File::create(&log)?;
+    let mut lines = Vec::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        writeln!(file, "{line}")?;
+        if step.tests {
+            note_test(&line, &step.name, sum);
+        }
+        lines.push(line);
+    }
+    let status = child.wait()?;
+    let seconds = started.elapsed().as_secs_f64();
+    let named_failures = sum.failed - before.1;
+    if !status.success() && named_failures == 0 {
+        // A build that failed has no tests to name.
+        sum.failed += 1;
+        sum.failures.push(step.name.clone());
+    } else if status.success() && !step.tests {
+        sum.passed += 1;
+    }
+    if status.success() && step.tests && (sum.passed, sum.skipped) == (before.0, before.2) {
+        println!("       no test ran");
+    }
+    if status.success() {
+        println!("       ok, {}", minutes(seconds));
+    } else {
+        println!(
+            "       FAILED, {}; the log: {}",
+            minutes(seconds),
+            shown(&log).display()
+        );
+        for line in excerpt(&lines) {
+            println!("       | {line}");
+        }
+    }
+    Ok(())
+}
+
+/// Counts a line such as `test name ... ok` and prints it where tests are slow.
+fn note_test(line: &str, step: &str, sum: &mut Sum) {
+    let Some((name, verdict)) = line
+        .strip_prefix("test ")
+        .and_then(|rest| rest.rsplit_once(" ... "))
+    else {
+        return;
+    };
+    let full_name = format!("{step}: {name}");
+    if verdict == "ok" {
+        sum.passed += 1;
+    } else if let Some(reason) = verdict.strip_prefix("ignored") {
+        sum.skipped += 1;
+        sum.skips
+            .push(format!("{full_name}{}", reason.replacen(", ", " — ", 1)));
+    } else if verdict == "FAILED" {
+        sum.failed += 1;
+        sum.failures.push(full_name);
+    } else {
+        return;
+    }
+    if step.starts_with("QEMU") {
+        println!("       {name} ... {verdict}");
+    }
+}
+
+/// The part of a failed step's output that says why.
+fn excerpt(lines: &[String]) -> &[String] {
+    const MOST: usize = 80;
+    let begin = lines
+        .iter()
+        .position(|line| line == "failures:" || line.starts_with("error"))
+        .unwrap_or(0);
+    let begin = begin.max(lines.len().saturating_sub(MOST));
+    &lines[begin..]
+}
+
+fn report(sum: &Sum) {
+    for skip in &sum.skips {
+        println!("skipped: {skip}");
+    }
+    for failure in &sum.failures {
+        println!("failed: {failure}");
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        sum.passed, sum.failed, sum.skipped
+    );
+}
+
+fn minutes(seconds: f64) -> String {
+    if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!(
+            "{:.0} min {:.0} s",
+            (seconds / 60.0).floor(),
+            seconds % 60.0
+        )
+    }
+}
+
+fn shown(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_cargo_are_counted() {
+        let mut sum = Sum::default();
+        for line in [
+            "running 4 tests",
+            "test a::b ... ok",
+            "test c ... FAILED",
+            "test d ... ignored, runs under --full",
+            "test src/lib.rs - (line 3) ... ok",
+            "test result: FAILED. 2 passed; 1 failed; 1 ignored",
+        ] {
+            note_test(line, "tests of x", &mut sum);
+        }
+        assert_eq!((sum.passed, sum.failed, sum.skipped), (2, 1, 1));
+        assert_eq!(sum.failures, ["tests of x: c"]);
+        assert_eq!(sum.skips, ["tests of x: d — runs under --full"]);
+    }
+}
