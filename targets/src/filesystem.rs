@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A directory of a local file system as the place of a dump: mount, save path, dated directory, files that get their
-//! name when they are complete.
+//! A local file system as the place of a dump: what its superblock says, mount, free space, unmount.
 //!
 //! ```text
 //! Filesystem::mount ─▶ directory(PATH, DATE) ─▶ create("vmcore") ─▶ FileSink ─▶ publish ─▶ unmount
@@ -8,24 +7,19 @@
 //! ```
 
 use crate::device::Found;
-use crate::io::{Disk, Writeback, io, write_all_at};
+use crate::directory::directory;
+use crate::io::{Disk, io};
 use crate::mount_options::MountOptions;
 use crate::superblock::{self, Identity, ext};
 use crate::text::{Name, Text};
-use collector::{IoError, Sink};
+use collector::IoError;
 use core::fmt;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, fstatfs, fsync, ftruncate, linkat,
-    mkdirat, openat, openat2, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{CWD, fstatfs, syncfs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
-/// What a file is called until it is complete.
-const INCOMPLETE: &str = "-incomplete";
-/// How many dumps of one minute are kept apart.
-const MAX_SAME_DATE: u32 = 999;
+pub use crate::directory::{Directory, FileSink};
 
 /// What was being done when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,7 +283,7 @@ impl<'m> Filesystem<'m> {
             Ok(()) => Ok(()),
             Err(Errno::BUSY) => {
                 let root = directory(CWD, mount_point).map_err(failed)?;
-                rustix::fs::syncfs(&root).map_err(failed)?;
+                syncfs(&root).map_err(failed)?;
                 drop(root);
                 unmount(mount_point, UnmountFlags::DETACH).map_err(failed)
             }
@@ -325,238 +319,4 @@ fn space(fd: impl AsFd) -> Result<Space, Errno> {
         free_bytes: block_bytes.saturating_mul(stat.f_bfree),
         total_bytes: block_bytes.saturating_mul(stat.f_blocks),
     })
-}
-
-/// The directory of one dump.
-pub struct Directory<'f> {
-    fd: OwnedFd,
-    parent: OwnedFd,
-    path: Text<255>,
-    root: core::marker::PhantomData<&'f OwnedFd>,
-}
-
-impl<'f> Directory<'f> {
-    /// As [`Filesystem::directory`], in whatever directory `root` is.
-    fn make(root: &'f OwnedFd, path: &str, date: &str) -> Result<Self, FilesystemError> {
-        let parent = save_path(root, path)?;
-        let mut name: Text<80> = Text::new(date.as_bytes());
-        for number in 1..=MAX_SAME_DATE {
-            let failed = |errno| {
-                FilesystemError::Step(Step::Directory, Name::new(name.as_bytes()), io(errno))
-            };
-            let text = name.as_str().unwrap_or_default();
-            if text.is_empty() || text.contains('/') || name.is_cut() {
-                return Err(failed(Errno::INVAL));
-            }
-            match mkdirat(&parent, text, Mode::RWXU) {
-                Ok(()) => {
-                    let flags =
-                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let fd = openat(&parent, text, flags, Mode::empty()).map_err(failed)?;
-                    return Ok(Self {
-                        fd,
-                        parent,
-                        path: Text::format(format_args!(
-                            "/{}{}{text}",
-                            path.trim_matches('/'),
-                            if path.trim_matches('/').is_empty() {
-                                ""
-                            } else {
-                                "/"
-                            }
-                        )),
-                        root: core::marker::PhantomData,
-                    });
-                }
-                Err(Errno::EXIST) => {
-                    name = Text::format(format_args!("{date}.{number}"));
-                }
-                Err(errno) => return Err(failed(errno)),
-            }
-        }
-        Err(FilesystemError::Step(
-            Step::Directory,
-            Name::new(name.as_bytes()),
-            io(Errno::EXIST),
-        ))
-    }
-
-    /// Where it lies in its file system: `/var/crash/2026-11-22-23:10`.
-    #[must_use]
-    pub const fn path(&self) -> &Text<255> {
-        &self.path
-    }
-
-    /// Creates the file `name` under its incomplete name.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn create(&self, name: &str) -> Result<FileSink, FilesystemError> {
-        let incomplete: Name = Text::format(format_args!("{name}{INCOMPLETE}"));
-        let failed = |errno| FilesystemError::Step(Step::Create, incomplete, io(errno));
-        if incomplete.is_cut() || name.contains('/') {
-            return Err(failed(Errno::INVAL));
-        }
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let text = incomplete.as_str().unwrap_or_default();
-        let fd = openat(&self.fd, text, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-        Ok(FileSink {
-            fd,
-            name: Name::new(name.as_bytes()),
-            writeback: Writeback::default(),
-        })
-    }
-
-    /// Makes the file complete: its data goes to the disk, then it gets its name, then the directory goes to the disk.
-    ///
-    /// # Errors
-    /// What the kernel said. Before the rename the file keeps its incomplete name.
-    pub fn publish(&self, sink: FileSink) -> Result<(), FilesystemError> {
-        let name = sink.name;
-        let failed = |step| move |errno| FilesystemError::Step(step, name, io(errno));
-        fsync(&sink.fd).map_err(failed(Step::Sync))?;
-        let to = name.as_str().unwrap_or_default();
-        let from: Name = Text::format(format_args!("{to}{INCOMPLETE}"));
-        rename_exclusive(&self.fd, from.as_str().unwrap_or_default(), to)
-            .map_err(failed(Step::Rename))?;
-        // The name of the directory itself too, which its own sync does not promise.
-        fsync(&self.fd)
-            .and_then(|()| fsync(&self.parent))
-            .map_err(failed(Step::SyncDirectory))
-    }
-}
-
-/// Renames without replacing anything, on file systems and kernels without that flag too.
-fn rename_exclusive(directory: &OwnedFd, from: &str, to: &str) -> Result<(), Errno> {
-    match renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {}
-        result => return result,
-    }
-    match linkat(directory, from, directory, to, AtFlags::empty()) {
-        Ok(()) => return unlinkat(directory, from, AtFlags::empty()),
-        // No hard links here. We made the directory and nobody else is running: a look before the rename is enough.
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => {}
-        Err(errno) => return Err(errno),
-    }
-    match statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => rustix::fs::renameat(directory, from, directory, to),
-        Ok(_) => Err(Errno::EXIST),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Opens the save path below `root`, making what is missing of it. Symbolic links in it count from `root` and never lead
-/// out of it.
-fn save_path(root: &OwnedFd, path: &str) -> Result<OwnedFd, FilesystemError> {
-    let mut at = resolve(root, ".").map_err(|errno| failed_at("/", errno))?;
-    let mut end = 0;
-    for component in path.split('/') {
-        end += component.len();
-        let so_far = path.get(..end).unwrap_or(path);
-        end += 1;
-        if component.is_empty() {
-            continue;
-        }
-        at = match resolve(root, so_far) {
-            Err(Errno::NOENT) => {
-                match mkdirat(&at, component, Mode::RWXU) {
-                    // It is there and leads nowhere.
-                    Err(Errno::EXIST) => {
-                        return Err(FilesystemError::SymbolicLink(Name::new(so_far.as_bytes())));
-                    }
-                    other => other.map_err(|errno| failed_at(so_far, errno))?,
-                }
-                resolve(root, so_far)
-            }
-            result => result,
-        }
-        .map_err(|errno| failed_at(so_far, errno))?;
-    }
-    Ok(at)
-}
-
-fn failed_at(path: &str, errno: Errno) -> FilesystemError {
-    let name = Name::new(path.as_bytes());
-    match errno {
-        Errno::LOOP => FilesystemError::SymbolicLink(name),
-        _ => FilesystemError::Step(Step::SavePath, name, io(errno)),
-    }
-}
-
-/// Opens the directory `path` below `root`, with `root` as the root of every symbolic link and `..` on the way.
-fn resolve(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match openat2(root, path, flags, Mode::empty(), how) {
-        // Linux before 5.6.
-        Err(Errno::NOSYS) => resolve_without_links(root, path),
-        result => result,
-    }
-}
-
-/// The same where the kernel cannot do it: step by step, and every symbolic link is `ELOOP`.
-fn resolve_without_links(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let mut at = directory(root, ".")?;
-    for component in path.split('/') {
-        if matches!(component, "" | ".") {
-            continue;
-        }
-        if component == ".." {
-            return Err(Errno::INVAL);
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        at = openat(&at, component, flags, Mode::empty()).map_err(|errno| {
-            // O_DIRECTORY answers first where the link is the last part.
-            let is_link = errno == Errno::NOTDIR
-                && statat(&at, component, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                    rustix::fs::FileType::from_raw_mode(stat.st_mode)
-                        == rustix::fs::FileType::Symlink
-                });
-            if is_link { Errno::LOOP } else { errno }
-        })?;
-    }
-    Ok(at)
-}
-
-fn directory(at: impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(at, path, flags, Mode::empty())
-}
-
-/// A file that is being written under its incomplete name.
-pub struct FileSink {
-    fd: OwnedFd,
-    name: Name,
-    writeback: Writeback,
-}
-
-impl FileSink {
-    /// The name that it will have.
-    #[must_use]
-    pub const fn name(&self) -> &Name {
-        &self.name
-    }
-
-    /// Throws away what was written, for another try at a higher dump level: the full disk has its space back.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn restart(&mut self) -> Result<(), IoError> {
-        ftruncate(&self.fd, 0).map_err(io)?;
-        self.writeback.restart();
-        Ok(())
-    }
-}
-
-impl Sink for FileSink {
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), IoError> {
-        write_all_at(&self.fd, offset, data)?;
-        self.writeback.wrote(&self.fd, offset, data.len());
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), IoError> {
-        fsync(&self.fd).map_err(io)
-    }
 }

@@ -17,6 +17,7 @@ mod bus_path;
 mod bytes;
 mod crc;
 pub mod device;
+mod directory;
 pub mod filesystem;
 mod io;
 mod mount_options;

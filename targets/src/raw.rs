@@ -118,3 +118,76 @@ impl Sink for Raw {
         fsync(&self.fd).map_err(io)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Text;
+    use std::fs;
+    use std::path::PathBuf;
+
+    /// A file that stands for a device; opening it alone is what only a real one refuses.
+    fn device(name: &str, size_bytes: u64) -> (PathBuf, Found) {
+        let name = format!("kdumprd-raw-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::File::create(&path)
+            .unwrap()
+            .set_len(size_bytes)
+            .unwrap();
+        let found = Found {
+            node: Text::new(path.to_str().unwrap().as_bytes()),
+            name: Text::new(b"vdb"),
+            size_bytes,
+            is_read_only: false,
+        };
+        (path, found)
+    }
+
+    #[test]
+    fn the_dump_begins_at_the_first_byte() {
+        let (path, found) = device("first", 1 << 20);
+        let mut raw = Raw::open(&found, 1 << 20).unwrap();
+        raw.write_at(0, b"KDUMP").unwrap();
+        raw.write_at((1 << 20) - 3, b"end").unwrap();
+        raw.sync().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.starts_with(b"KDUMP") && bytes.ends_with(b"\0end"));
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_a_byte_is_written() {
+        let (path, found) = device("small", 4096);
+        let error = Raw::open(&found, 4097).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!("{} has 4096 bytes and the dump needs 4097", found.node)
+        );
+        let mut raw = Raw::open(&found, 0).unwrap();
+        assert_eq!(raw.write_at(4095, b"xy"), Err(IoError::NO_SPACE));
+        assert_eq!(raw.write_at(u64::MAX, b"xy"), Err(IoError::NO_SPACE));
+        assert_eq!(fs::read(&path).unwrap(), [0; 4096]);
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_read_only_device_and_a_missing_node_are_named() {
+        let (path, mut found) = device("ro", 4096);
+        found.is_read_only = true;
+        let error = Raw::open(&found, 0).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{} is read-only; a raw dump needs to write to it",
+                found.node
+            )
+        );
+        fs::remove_file(path).unwrap();
+        found.is_read_only = false;
+        let error = Raw::open(&found, 0).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!("opening {} for writing: ENOENT", found.node)
+        );
+    }
+}
