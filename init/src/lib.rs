@@ -29,9 +29,12 @@ pub mod plan;
 pub mod power;
 pub mod progress;
 pub mod report;
+pub mod shell;
 pub mod supervise;
+pub mod switch_root;
 pub mod sys;
 pub mod vmcore;
+pub mod words;
 
 /// The memory functions of the binary, built under other names so that they can be tested.
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -53,6 +56,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use supervise::Outcome;
 use sys::{Arguments, FileWindow, Memory};
+use words::Session;
 
 /// The record's place in the image, as the kernel takes it.
 const RECORD_PATH: &CStr = c"/etc/kdump.record";
@@ -64,8 +68,42 @@ pub fn run(arguments: Arguments) -> ! {
     if rustix::process::getpid().is_init() {
         pid1()
     }
-    let _ = arguments;
-    sys::exit(1)
+    sys::exit(one_word(arguments))
+}
+
+/// Started by a person in the shell: the arguments are one line of the built-in shell.
+fn one_word(arguments: Arguments) -> u8 {
+    let words: heapless::Vec<&str, 8> = (1..)
+        .map_while(|index| arguments.get(index))
+        .map_while(|word| word.to_str().ok())
+        .take(8)
+        .collect();
+    let text = map_record();
+    let record = match text.as_ref().map(|window| parse_record(window.bytes())) {
+        Ok(Ok(record)) => record,
+        Ok(Err(error)) => {
+            words::print(format_args!("{}: {error}\n", record::PATH));
+            return 1;
+        }
+        Err(error) => {
+            words::print(format_args!("{}: {error}\n", record::PATH));
+            return 1;
+        }
+    };
+    match sys::shared_report() {
+        Ok(report) => {
+            let session = Session {
+                record: &record,
+                failures: &[],
+                report,
+            };
+            words::run(&session, &words)
+        }
+        Err(errno) => {
+            words::print(format_args!("no memory: {}\n", vmcore::error(errno)));
+            1
+        }
+    }
 }
 
 /// What a panic leads to: in PID 1 to a reboot, in a child to its end.
@@ -158,8 +196,23 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                     Last::Failed(number)
                 }
             }
-            Step::Shell => Last::ShellLeft(None),
-            Step::MountRoot => Last::RootFailed,
+            Step::Shell => {
+                log!(
+                    "shell on every console; next: {} when it ends",
+                    record.final_action
+                );
+                // The person's programs can use it, and `attempt` takes its own.
+                memory = Err(Errno::NOMEM);
+                Last::ShellLeft(shell::run(&Session {
+                    record,
+                    failures: &failures,
+                    report,
+                }))
+            }
+            Step::MountRoot => {
+                sync &= !switch_root::run(record, report, faults);
+                Last::RootFailed
+            }
             Step::Finish(action) => power::finish(action, &record.deadlines, report, sync),
         };
     }

@@ -9,13 +9,12 @@ use crate::report::{Report, Step};
 use crate::supervise::{self, DONE, Ended};
 use collector::IoError;
 use config::{Module, Record};
-use core::ffi::CStr;
-use heapless::Vec;
+use heapless::CString;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// The most bytes of a module's path or parameters, with the closing zero.
-const TEXT_BYTES: usize = 1024;
+/// A module's path or parameters.
+type Text = CString<1024>;
 
 /// Loads all modules. Whether a child was left behind.
 ///
@@ -64,32 +63,29 @@ fn load_from(record: &Record<'_>, first: usize, report: &Report, faults: &Faults
 /// Loads one module and removes its file: in an initramfs a file is memory, and nothing needs it any more.
 fn load(module: &Module<'_>) -> Result<(), Errno> {
     let path = text(&["/lib/modules/", module.name, ".ko"])?;
-    let path = c_str(&path)?;
     let options = text(&[module.options])?;
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    match rustix::system::finit_module(&file, c_str(&options)?, 0) {
+    let file = rustix::fs::open(
+        path.as_c_str(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    match rustix::system::finit_module(&file, &options, 0) {
         // Loaded already, or made for a processor that this is not (crc32c-intel): nobody is missing anything.
         Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
         Err(errno) => return Err(errno),
     }
-    let _ = rustix::fs::unlink(path);
+    let _ = rustix::fs::unlink(path.as_c_str());
     Ok(())
 }
 
-/// `parts` one behind the other, with a closing zero.
-fn text(parts: &[&str]) -> Result<Vec<u8, TEXT_BYTES>, Errno> {
-    let mut bytes = Vec::new();
+/// `parts` one behind the other.
+fn text(parts: &[&str]) -> Result<Text, Errno> {
+    let mut text = Text::new();
     for part in parts {
-        bytes
-            .extend_from_slice(part.as_bytes())
+        text.extend_from_bytes(part.as_bytes())
             .map_err(|_| Errno::NAMETOOLONG)?;
     }
-    bytes.push(0).map_err(|_| Errno::NAMETOOLONG)?;
-    Ok(bytes)
-}
-
-fn c_str(bytes: &[u8]) -> Result<&CStr, Errno> {
-    CStr::from_bytes_with_nul(bytes).map_err(|_| Errno::INVAL)
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -99,10 +95,10 @@ mod tests {
     #[test]
     fn a_path_is_put_together_or_refused() {
         let path = text(&["/lib/modules/", "ext4", ".ko"]).unwrap();
-        assert_eq!(c_str(&path), Ok(c"/lib/modules/ext4.ko"));
-        let long = "x".repeat(TEXT_BYTES);
+        assert_eq!(path.as_c_str(), c"/lib/modules/ext4.ko");
+        let long = "x".repeat(1024);
         assert_eq!(text(&["a", &long]), Err(Errno::NAMETOOLONG));
-        assert_eq!(c_str(&text(&["a\0b"]).unwrap()), Err(Errno::INVAL));
+        assert_eq!(text(&["a\0b"]), Err(Errno::NAMETOOLONG));
     }
 
     #[test]

@@ -149,6 +149,11 @@ pub fn block_signals() {
     set_blocked_signals(u64::MAX);
 }
 
+/// Unblocks every signal, as a program expects it at its start.
+pub fn unblock_signals() {
+    set_blocked_signals(0);
+}
+
 /// Takes the next of `signals`, which must be blocked, or `None` after `timeout_ms`. Without a timeout it waits.
 #[must_use]
 pub fn wait_signal(signals: &[Signal], timeout_ms: Option<u64>) -> Option<Signal> {
@@ -198,6 +203,46 @@ pub fn write_log(line: &[u8]) {
     // SAFETY: `set_log` gave its descriptor away for good, and nothing here closes standard error.
     let fd = unsafe { BorrowedFd::borrow_raw(LOG.load(Ordering::Relaxed)) };
     let _ = rustix::io::write(fd, line);
+}
+
+/// Standard input, output or error of this process.
+fn standard(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: nothing here closes one of the three; where the kernel opened none, a call on it is EBADF.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Reads a line from standard input, as the terminal gives it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn read_stdin(buffer: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::read(standard(0), buffer)
+}
+
+/// Writes all of `bytes` to standard output.
+///
+/// # Errors
+/// What the kernel says.
+pub fn write_stdout(mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(standard(1), bytes) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(length) => bytes = bytes.get(length..).unwrap_or(&[]),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Makes `fd` the standard input, output and error of this process.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_standard_streams(fd: impl AsFd) -> Result<(), Errno> {
+    rustix::stdio::dup2_stdin(&fd)?;
+    rustix::stdio::dup2_stdout(&fd)?;
+    rustix::stdio::dup2_stderr(&fd)
 }
 
 /// A report that this process and its children share.
