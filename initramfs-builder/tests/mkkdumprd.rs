@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command on a described host with a kernel's modules made for the test.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const RELEASE: &str = "6.1.0-99-test";
+
+const DEVICES: &str = "\
+/dev/vda   size=1073741824 bus_path=pci-0000:00:03.0 modules=virtio_pci,virtio_blk
+/dev/vda1  parent=/dev/vda size=1072693248 fstype=ext4 uuid=5a7c2f3e-0d7e-4b55-9a52-1f8de0f6a9f4
+/dev/vdb   size=1073741824 bus_path=pci-0000:00:04.0 modules=virtio_pci,virtio_blk
+/dev/vdb1  parent=/dev/vdb size=104857600 fstype=ext3 uuid=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11 label=\"my dumps\"
+/dev/vdb2  parent=/dev/vdb size=104857600 partuuid=1a2b3c4d-02
+";
+
+const CONF: &str =
+    "ext3 LABEL=\"my dumps\"\nraw /dev/vdb2\ncore_collector makedumpfile -c -d 1,31\n";
+
+/// A host, a kernel's modules, an init and a configuration, in a directory of this test's own.
+struct Ground {
+    root: PathBuf,
+}
+
+impl Ground {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("ground-{}-{number}", std::process::id()));
+        let ground = Self { root };
+        ground.write("host/kdump.devices", DEVICES.as_bytes());
+        ground.write("host/proc/mounts", b"/dev/vda1 / ext4 rw 0 0\n");
+        ground.write("host/etc/hostname", b"db7\n");
+        ground.write("init", b"\x7fELF the init binary");
+        ground.write("kdump.conf", CONF.as_bytes());
+        let modules = format!("host/lib/modules/{RELEASE}");
+        ground.write(
+            &format!("{modules}/modules.dep"),
+            b"k/virtio-pci.ko.zst: k/virtio_ring.ko k/virtio.ko\nk/virtio.ko: k/virtio_ring.ko\nk/virtio_ring.ko:\n\
+              k/virtio_blk.ko: k/virtio_ring.ko k/virtio.ko\nk/unused.ko:\nk/crc32c_generic.ko:\nk/crc32c-intel.ko:\n",
+        );
+        ground.write(
+            &format!("{modules}/modules.builtin"),
+            b"kernel/fs/ext4/ext4.ko\n",
+        );
+        ground.write(
+            &format!("{modules}/modules.builtin.modinfo"),
+            b"ext4.alias=fs-ext3\0ext4.alias=fs-ext4\0ext4.softdep=pre: crypto-crc32c\0",
+        );
+        ground.write(
+            &format!("{modules}/modules.alias"),
+            b"alias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\n",
+        );
+        for name in [
+            "virtio_ring",
+            "virtio",
+            "virtio_blk",
+            "unused",
+            "crc32c_generic",
+            "crc32c-intel",
+        ] {
+            ground.write(&format!("{modules}/k/{name}.ko"), &module_file(name));
+        }
+        ground.write(
+            &format!("{modules}/k/virtio-pci.ko.zst"),
+            &zstd(&module_file("virtio_pci")),
+        );
+        ground
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// `mkkdumprd`, `plan` or nothing, with the options that all builds here have.
+    fn command(&self, word: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mkkdumprd"));
+        if !word.is_empty() {
+            command.arg(word);
+        }
+        command
+            .args(["--kver", RELEASE, "--conf"])
+            .arg(self.path("kdump.conf"))
+            .arg("--host-root")
+            .arg(self.path("host"))
+            .arg("--init")
+            .arg(self.path("init"));
+        command
+    }
+
+    fn build(&self, image: &str) -> Output {
+        self.command("")
+            .arg("-o")
+            .arg(self.path(image))
+            .output()
+            .unwrap()
+    }
+
+    fn look(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_mkkdumprd"))
+            .args(arguments)
+            .current_dir(&self.root)
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// An ELF64 file with a `.modinfo`, written byte by byte.
+fn module_file(name: &str) -> Vec<u8> {
+    let modinfo = format!("name={name}\0vermagic={RELEASE} SMP mod_unload \0");
+    let names = "\0.modinfo\0.shstrtab\0";
+    let table = (64 + modinfo.len() + names.len()).next_multiple_of(8);
+    let mut file = vec![0; table + 3 * 64];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(16, &[1, 0, 62, 0, 1]);
+    put(40, &(table as u64).to_le_bytes());
+    put(52, &[64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
+    put(64, modinfo.as_bytes());
+    put(64 + modinfo.len(), names.as_bytes());
+    for (number, name_at, kind, start, length) in [
+        (1, 1_u8, 1_u8, 64, modinfo.len()),
+        (2, 10, 3, 64 + modinfo.len(), names.len()),
+    ] {
+        let header = table + 64 * number;
+        put(header, &[name_at]);
+        put(header + 4, &[kind]);
+        put(header + 24, &(start as u64).to_le_bytes());
+        put(header + 32, &(length as u64).to_le_bytes());
+        put(header + 48, &[1]);
+    }
+    file
+}
+
+/// A zstd frame of one raw block. Source: RFC 8878 section 3.1.1.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap();
+    let mut frame = b"\x28\xb5\x2f\xfd\xa0".to_vec();
+    frame.extend(length.to_le_bytes());
+    frame.extend(&(length << 3 | 1).to_le_bytes()[..3]);
+    frame.extend(bytes);
+    frame
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn two_builds_are_byte_identical_and_private() {
+    let ground = Ground::new();
+    for image in ["one.img", "two.img"] {
+        let output = ground.build(image);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let (one, two) = (
+        fs::read(ground.path("one.img")).unwrap(),
+        fs::read(ground.path("two.img")).unwrap(),
+    );
+    assert!(one == two, "the images differ");
+    let mode = fs::metadata(ground.path("one.img"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn ls_shows_what_the_plan_needs_and_nothing_more() {
+    let ground = Ground::new();
+    for compression in ["none", "gzip", "xz"] {
+        let output = ground
+            .command("")
+            .args(["--compress", compression, "-o"])
+            .arg(ground.path("i.img"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let listed = stdout(&ground.look(&["ls", "i.img"]));
+        let names: Vec<&str> = listed
+            .lines()
+            .filter_map(|line| line.split_once('/'))
+            .map(|(_, name)| name)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "dev",
+                "dev/console (5, 1)",
+                "etc",
+                "etc/kdump.record",
+                "init",
+                "lib",
+                "lib/modules",
+                "lib/modules/crc32c_generic.ko",
+                "lib/modules/virtio-pci.ko",
+                "lib/modules/virtio.ko",
+                "lib/modules/virtio_blk.ko",
+                "lib/modules/virtio_ring.ko",
+                "mnt",
+                "proc",
+                "sys"
+            ],
+            "{compression}"
+        );
+        assert!(listed.contains("-rwxr-xr-x         20 /init\n"), "{listed}");
+    }
+}
+
+#[test]
+fn cat_prints_files_as_they_went_in() {
+    let ground = Ground::new();
+    assert!(ground.build("i.img").status.success());
+    let record = stdout(&ground.look(&["cat", "i.img", "/etc/kdump.record"]));
+    let record = config::record::parse(&record).unwrap_or_else(|error| panic!("{error}: {record}"));
+    assert_eq!(
+        (record.kernel, record.hostname, record.zone),
+        (RELEASE, "db7", "UTC0")
+    );
+    let modules: Vec<_> = record.modules.iter().map(|module| module.name).collect();
+    assert_eq!(
+        modules,
+        [
+            "virtio_ring",
+            "virtio",
+            "virtio-pci",
+            "virtio_blk",
+            "crc32c_generic"
+        ]
+    );
+    let attempts: Vec<_> = record
+        .attempts
+        .iter()
+        .map(|attempt| format!("{} {}", attempt.role, attempt.target))
+        .collect();
+    assert_eq!(
+        attempts,
+        [
+            "configured ext3 UUID=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11 (/dev/vdb1), save path /var/crash",
+            "configured raw PARTUUID=1a2b3c4d-02 (/dev/vdb2)",
+            "dump_to_rootfs ext4 UUID=5a7c2f3e-0d7e-4b55-9a52-1f8de0f6a9f4 (/dev/vda1), save path /var/crash"
+        ]
+    );
+    // The compressed module lies in the image as the kernel loads it.
+    let module = ground.look(&["cat", "i.img", "lib/modules/virtio-pci.ko"]);
+    assert!(module.stdout == module_file("virtio_pci"));
+    let missing = ground.look(&["cat", "i.img", "nix"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(
+        stderr(&missing).contains("there is no /nix in i.img"),
+        "{}",
+        stderr(&missing)
+    );
+}
+
+#[test]
+fn the_plan_names_every_device_module_deadline_and_what_follows() {
+    let ground = Ground::new();
+    ground.write(
+        "kdump.conf",
+        format!("{CONF}disk_timeout 7\nstall_timeout 9\nfinal_action poweroff\n").as_bytes(),
+    );
+    let plan = stdout(&ground.command("plan").output().unwrap());
+    for part in [
+        "Plan for db7 (zone UTC0), capture kernel 6.1.0-99-test",
+        "  virtio_ring ",
+        "for disk /dev/vdb\n",
+        "crc32c_generic                 336 B  for ext4\n",
+        "ext4                      built in  for file system of /dev/vdb1\n",
+        "Attempt 1 of 3, ",
+        "kdump.conf:1\n",
+        "  ext3 UUID=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11 (/dev/vdb1), save path /var/crash\n",
+        "  device: 104857600 bytes (100 MiB); LABEL=my dumps is /dev/vdb1; the file system's UUID\n",
+        "level 1, and when the target is full 31\n",
+        "at most 7 s     else attempt 2\n",
+        "at most 9 s     else attempt 3\n",
+        "Attempt 3 of 3 (dump_to_rootfs), as no `default` is set\n",
+        "at most 6 h     else poweroff\n",
+        "When an attempt succeeds\n  power off\n",
+        "the poweroff have 30 s",
+        "  /init\n",
+    ] {
+        assert!(plan.contains(part), "{part:?} is not in:\n{plan}");
+    }
+    assert!(
+        !plan.contains("unused") && !plan.contains("crc32c-intel"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_mistake_builds_no_image_and_says_where() {
+    let ground = Ground::new();
+    ground.write(
+        "kdump.conf",
+        b"ext3 /dev/vdb1\ndefualt shell\nfinal_action rebot\n",
+    );
+    let output = ground.build("i.img");
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("kdump.conf:2: unknown directive `defualt`; did you mean `default`?"),
+        "{said}"
+    );
+    assert!(
+        said.contains("kdump.conf:3: `final_action` cannot be `rebot`; did you mean `reboot`?"),
+        "{said}"
+    );
+    assert!(!ground.path("i.img").exists());
+
+    ground.write("kdump.conf", b"raw /dev/vda1\n");
+    let output = ground.build("i.img");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("kdump.conf:1: /dev/vda1 is mounted on /"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!ground.path("i.img").exists());
+}
+
+#[test]
+fn a_missing_module_builds_no_image_and_leaves_the_older_one() {
+    let ground = Ground::new();
+    ground.write("i.img", b"the older one");
+    fs::remove_file(ground.path(&format!("host/lib/modules/{RELEASE}/k/virtio.ko"))).unwrap();
+    let output = ground.build("i.img");
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    for part in [
+        "the module virtio ",
+        "k/virtio.ko",
+        "which virtio_pci needs",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(fs::read(ground.path("i.img")).unwrap(), b"the older one");
+
+    ground.write("kdump.conf", b"ext3 /dev/vdb1\nextra_modules nix unused\n");
+    let said = stderr(&ground.build("i.img"));
+    assert!(
+        said.contains("kdump.conf:2: ") && said.contains("`nix`, which extra_modules needs"),
+        "{said}"
+    );
+
+    fs::remove_file(ground.path(&format!("host/lib/modules/{RELEASE}/modules.dep"))).unwrap();
+    let said = stderr(&ground.build("i.img"));
+    assert!(said.contains(&format!("depmod {RELEASE}")), "{said}");
+}
+
+#[test]
+fn the_shell_brings_busybox_only_where_it_is_static_and_wanted() {
+    let ground = Ground::new();
+    // An ELF64 program without program headers, and the same with an interpreter.
+    let mut program = module_file("busybox");
+    program[16] = 2;
+    program[54] = 56;
+    ground.write("host/bin/busybox", &program);
+    let has_busybox = |image: &str| stdout(&ground.look(&["ls", image])).contains("/bin/busybox");
+    assert!(ground.build("i.img").status.success());
+    assert!(!has_busybox("i.img"), "nobody asked for a shell");
+
+    ground.write("kdump.conf", b"ext3 /dev/vdb1\ndefault shell\n");
+    assert!(ground.build("i.img").status.success());
+    assert!(has_busybox("i.img"));
+
+    let header = program.len() as u64;
+    program.extend([3, 0, 0, 0]);
+    program.extend([0; 52]);
+    program[32..40].copy_from_slice(&header.to_le_bytes());
+    program[56] = 1;
+    ground.write("host/bin/busybox", &program);
+    let output = ground.build("i.img");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no static busybox"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!has_busybox("i.img"));
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_help_with_0() {
+    let ground = Ground::new();
+    assert_eq!(ground.look(&["--frob"]).status.code(), Some(2));
+    assert_eq!(ground.look(&["-o", "x.img"]).status.code(), Some(2));
+    assert!(stdout(&ground.look(&["--help"])).starts_with("Usage: mkkdumprd"));
+    assert!(stdout(&ground.look(&["--version"])).starts_with("mkkdumprd (kdumprd) "));
+    assert_eq!(ground.look(&["ls", "kdump.conf"]).status.code(), Some(1));
+}
