@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command on a described host with a kernel's modules made for the test.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test; helpers are no tests to clippy"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -286,7 +291,7 @@ fn the_plan_names_every_device_module_deadline_and_what_follows() {
         "Plan for db7 (zone UTC0), capture kernel 6.1.0-99-test",
         "  virtio_ring ",
         "for disk /dev/vdb\n",
-        "crc32c_generic                 336 B  for ext4\n",
+        "crc32c_generic               336 B  for ext4\n",
         "ext4                      built in  for file system of /dev/vdb1\n",
         "Attempt 1 of 3, ",
         "kdump.conf:1\n",
