@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod case;
 pub mod check;
 pub mod console;
 pub mod cpio;
@@ -26,7 +27,7 @@ pub mod cycle;
 pub mod disk;
 pub mod guest;
 pub mod machine;
-pub mod outside;
+pub mod proof;
 pub mod qmp;
 pub mod run;
 pub mod saved;

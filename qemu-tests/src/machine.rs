@@ -306,4 +306,12 @@ impl Machine {
             .collect();
         Ok(cycle)
     }
+
+    /// Removes everything of this run but its logs; what failed is left for a person to look at.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn clean_up(self) -> Result<()> {
+        fs::remove_dir_all(&self.work).with_context(|| format!("removing {}", self.work.display()))
+    }
 }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use qemu_tests::artifacts;
+use qemu_tests::check::readers;
 use qemu_tests::console::{Line, Wait};
 use qemu_tests::cycle::{Outcome, STEP};
 use qemu_tests::disk::Ext;
@@ -16,7 +18,6 @@ use qemu_tests::machine::{Content, DiskPlan, Machine, Made};
 use qemu_tests::saved::Saved;
 use qemu_tests::setup::{self, Flavour, Kernel};
 use qemu_tests::vm::End;
-use qemu_tests::{artifacts, outside};
 use regex::Regex;
 
 const HELP: &str = "\
@@ -267,13 +268,10 @@ struct Dump {
 /// Prints what the manifest says, or the console where there is no manifest, and takes the dump off the disk.
 fn numbers(machine: &Machine, made: &Made, outcome: &Outcome, options: &Options) -> Result<Dump> {
     println!("\nThe dump");
-    let console_line = outcome.line(r"kdump: vmcore: ")?;
-    let said = console_line
-        .text
-        .split_once("kdump: ")
-        .map_or("", |(_, text)| text);
-    println!("  {said}");
     if options.target == "raw" {
+        let line = outcome.line("kdump: vmcore: ")?;
+        let said = line.text.split_once("vmcore: ").map_or("", |parts| parts.1);
+        println!("  {said}");
         let vmcore = machine.work().join("vmcore");
         made.copy_content(&vmcore, made.size_bytes)?;
         return Ok(Dump {
@@ -292,11 +290,36 @@ fn numbers(machine: &Machine, made: &Made, outcome: &Outcome, options: &Options)
         let size = fs::metadata(saved.file(&name))?.len();
         println!("  /var/crash/{}/{name:18} {}", saved.name(), bytes(size));
     }
-    let size = fs::metadata(saved.file("vmcore"))?.len();
-    let memory = options.memory_mib << 20;
+    let manifest = saved.manifest()?;
+    let pages = &manifest["pages"];
+    let count = |name: &str| pages[name].as_u64().unwrap_or(0);
     println!(
-        "  one {:.0}th of the guest's memory",
-        memory as f64 / size as f64
+        "  level {}, {}: {} of {} pages kept",
+        manifest["level_used"],
+        manifest["compression"].as_str().unwrap_or("?"),
+        count("kept"),
+        count("present"),
+    );
+    let left_out = [
+        "free",
+        "zero",
+        "user",
+        "cache",
+        "cache_private",
+        "hwpoison",
+        "offline",
+    ]
+    .iter()
+    .filter(|name| count(name) > 0)
+    .map(|name| format!("{} {}", count(name), name.replace('_', " ")))
+    .collect::<Vec<_>>();
+    println!("  left out: {}", left_out.join(", "));
+    let size = fs::metadata(saved.file("vmcore"))?.len();
+    println!(
+        "  {:.1} % of the machine's memory, {:.1} % of the pages kept; init had {} KiB at most",
+        percent(size, options.memory_mib << 20),
+        percent(size, count("kept") * 4096),
+        manifest["peak_memory_kib"],
     );
     Ok(Dump {
         vmcore: saved.file("vmcore"),
@@ -305,7 +328,7 @@ fn numbers(machine: &Machine, made: &Made, outcome: &Outcome, options: &Options)
 }
 
 fn outside_readers(kernel: &Kernel, dump: &Dump, work: &Path, symbols: bool) -> Result<()> {
-    let theirs = outside::makedumpfile_dmesg(&dump.vmcore, &work.join("dmesg.makedumpfile"))?;
+    let theirs = readers::makedumpfile_dmesg(&dump.vmcore, work)?;
     let theirs = String::from_utf8_lossy(&theirs);
     println!("\nLast lines of the crashed kernel's log");
     let log = dump.dmesg.as_deref().unwrap_or(&theirs);
@@ -324,27 +347,21 @@ fn outside_readers(kernel: &Kernel, dump: &Dump, work: &Path, symbols: bool) -> 
         theirs.lines().count()
     );
     if !symbols && !setup::has_vmlinux(kernel)? {
-        println!("  crash, drgn: not asked; --symbols fetches what they need");
+        println!("  drgn, crash: not asked; --symbols fetches what they need");
         return Ok(());
     }
     let vmlinux = setup::vmlinux(kernel)?;
-    let seen = outside::drgn_sees(&vmlinux, &dump.vmcore)?;
-    println!(
-        "  drgn: {} tasks; {} panicked in {}",
-        seen.task_count,
-        seen.crashed,
-        seen.stack.join(" < ")
-    );
+    println!("  {}", readers::drgn(&dump.vmcore, &vmlinux)?);
     if kernel.release.starts_with("6.1.") {
-        let said = outside::crash_says(&vmlinux, &dump.vmcore, "bt")?;
-        println!("  crash: bt");
-        for line in said.lines().filter(|line| !line.trim().is_empty()).take(12) {
-            println!("    {line}");
-        }
+        println!("  {}", readers::crash(&dump.vmcore, &vmlinux, work)?);
     } else {
         println!("  crash: not asked; Debian 12's does not know this kernel");
     }
     Ok(())
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
 }
 
 fn bytes(count: u64) -> String {

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a test holds a capture to: the lines of its init, and what others read in its dump.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::check::dumpfile::Dumpfile;
+use crate::check::memory::RamFile;
+use crate::check::{page_exact, readers};
+use crate::cycle::Outcome;
+use crate::setup::{self, Flavour, Kernel};
+
+/// Checks that these texts begin lines of the capture's init, in this order, with any others between them. The first
+/// one must be in its first line, and the last one in its last line.
+///
+/// # Errors
+/// Which one is missing, and all lines.
+pub fn lines_in_order(outcome: &Outcome, expected: &[&str]) -> Result<()> {
+    let lines = outcome.init_lines();
+    let all = || format!("{}\n  {}", outcome.log.display(), lines.join("\n  "));
+    let mut rest = lines.as_slice();
+    for text in expected {
+        let wanted = format!("kdump: {text}");
+        let at = rest
+            .iter()
+            .position(|line| line.starts_with(&wanted))
+            .with_context(|| format!("no line `{wanted}` at its place; {}", all()))?;
+        rest = &rest[at + 1..];
+    }
+    ensure!(
+        rest.is_empty(),
+        "lines after the last one expected; {}",
+        all()
+    );
+    if let (Some(first), Some(text)) = (lines.first(), expected.first()) {
+        ensure!(
+            first.starts_with(&format!("kdump: {text}")),
+            "lines before the first one expected; {}",
+            all()
+        );
+    }
+    Ok(())
+}
+
+/// What is known of a dump beside the file itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The kernel that crashed.
+    pub kernel: &'a Kernel,
+    /// `vmcore-dmesg.txt`, where the target has files.
+    pub dmesg: Option<&'a [u8]>,
+    /// The guest's memory as a file, and the level that the dump was made with.
+    pub ram: Option<(&'a Path, u8)>,
+    /// Also ask the readers that need the kernel's symbols.
+    pub symbols: bool,
+}
+
+/// Holds a dumpfile against everything that is not us: makedumpfile's idea of its log, the guest's memory page by page,
+/// makedumpfile's idea of which pages to keep (6.1), drgn, and crash (6.1).
+///
+/// # Errors
+/// What differs.
+pub fn dump_is_good(dump: &Path, known: &Known<'_>, scratch: &Path) -> Result<()> {
+    let log = readers::makedumpfile_dmesg(dump, scratch)?;
+    ensure!(
+        String::from_utf8_lossy(&log).contains(&known.kernel.release),
+        "makedumpfile finds no log of {} in {}",
+        known.kernel.release,
+        dump.display()
+    );
+    if let Some(saved) = known.dmesg {
+        good(&readers::same_dmesg(dump, saved, scratch)?)?;
+    }
+    let knows_filter = matches!(
+        known.kernel.flavour,
+        Flavour::Cloud6_1 | Flavour::Generic6_1
+    );
+    if let Some((ram, level)) = known.ram {
+        let dumpfile = Dumpfile::open(dump)?;
+        let ram = RamFile::open(ram)?;
+        let present = page_exact::exported(&String::from_utf8_lossy(&log))?;
+        let result = page_exact::compare(&dumpfile, &ram, level, Some(&present))?;
+        ensure!(result.is_exact(), "{}: {result}", dump.display());
+        if knows_filter {
+            let theirs = readers::makedumpfile_kept(&dumpfile, &ram, level, scratch)?;
+            good(&readers::same_pages(&dumpfile, &theirs))?;
+        }
+    }
+    if known.symbols {
+        let vmlinux = setup::vmlinux(known.kernel)?;
+        good(&readers::drgn(dump, &vmlinux)?)?;
+        if known.kernel.flavour == Flavour::Cloud6_1 {
+            good(&readers::crash(dump, &vmlinux, scratch)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn good(verdict: &readers::Verdict) -> Result<()> {
+    ensure!(verdict.is_good(), "{verdict}");
+    Ok(())
+}
