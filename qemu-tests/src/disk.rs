@@ -268,6 +268,7 @@ pub fn copy_sparse(from: &Path, skip: u64, to: &Path, seek: u64, limit: u64) -> 
     input.seek(SeekFrom::Start(skip))?;
     let mut input = input.take(limit);
     let mut block = vec![0; 64 * 1024];
+    let zeros = block.clone();
     let mut position = seek;
     loop {
         let length = input.read(&mut block)?;
@@ -275,7 +276,7 @@ pub fn copy_sparse(from: &Path, skip: u64, to: &Path, seek: u64, limit: u64) -> 
             break;
         }
         let data = &block[..length];
-        if data.iter().any(|&byte| byte != 0) {
+        if data != &zeros[..length] {
             output.seek(SeekFrom::Start(position))?;
             output.write_all(data)?;
         }

@@ -141,7 +141,8 @@ fn demo(options: &Options) -> Result<()> {
     })?;
     let mut machine = Machine::new("demo")?;
     let made = step("disk", || {
-        let size_mib = options.memory_mib + 64;
+        // Far more than level 31 leaves of any idle guest.
+        let size_mib = 192 + options.memory_mib / 4;
         let content = match options.target.as_str() {
             "raw" => Content::Blank(size_mib),
             fstype => Content::Ext(Ext::new(fstype, size_mib)),
@@ -330,11 +331,13 @@ fn numbers(machine: &Machine, made: &Made, outcome: &Outcome, options: &Options)
 fn outside_readers(kernel: &Kernel, dump: &Dump, work: &Path, symbols: bool) -> Result<()> {
     let theirs = readers::makedumpfile_dmesg(&dump.vmcore, work)?;
     let theirs = String::from_utf8_lossy(&theirs);
-    println!("\nLast lines of the crashed kernel's log");
+    println!("\nThe crashed kernel's log, from its panic on");
     let log = dump.dmesg.as_deref().unwrap_or(&theirs);
-    let lines: Vec<&str> = log.lines().collect();
-    for line in &lines[lines.len().saturating_sub(8)..] {
-        println!("  {line}");
+    let from_panic = log
+        .lines()
+        .skip_while(|line| !line.contains("Kernel panic"));
+    for line in from_panic.take(12) {
+        println!("  {}", line.chars().take(110).collect::<String>());
     }
     println!("\nWhat others say of the file");
     let compared = match &dump.dmesg {
