@@ -6,33 +6,43 @@ const BASE: u32 = 65521;
 /// The most bytes after which both sums still have 32 bits, in whole groups.
 const MOST_BYTES: usize = 5504;
 const GROUP_BYTES: usize = 64;
-/// Every other byte of a word.
-const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+/// Every other byte of a word: four lanes of 16 bits.
+const BYTES: u64 = 0x00ff_00ff_00ff_00ff;
+/// Every other lane: two lanes of 32 bits.
+const LANES: u64 = 0x0000_ffff_0000_ffff;
 
 /// The Adler-32 checksum of `bytes`.
 ///
 /// The second sum weighs each byte by its distance from the end. It is made from column sums: in each 64 bytes, eight
-/// words are added up as four 16-bit lanes, and the running sums are added up once more, which weighs the words.
+/// words are added up as four 16-bit lanes, and the running sums are added up once more, which weighs the words. What
+/// weighs the columns is left to the end.
 pub(super) fn adler32(bytes: &[u8]) -> u32 {
     let (mut a, mut b) = (1_u32, 0_u32);
     for part in bytes.chunks(MOST_BYTES) {
         let (groups, rest) = part.as_chunks::<GROUP_BYTES>();
+        let mut before = 0_u32;
+        let (mut weighed, mut even_columns, mut all_columns) = ([0; 2], [0; 2], [0; 2]);
         for group in groups {
             let (words, _) = group.as_chunks::<8>();
-            let (mut evens, mut pairs, mut weighed) = (0_u64, 0_u64, 0_u64);
+            let (mut evens, mut pairs, mut running) = (0_u64, 0_u64, 0_u64);
             for word in words {
                 let word = u64::from_le_bytes(*word);
-                let even = word & EVEN;
+                let even = word & BYTES;
                 evens += even;
-                pairs += even + (word >> 8 & EVEN);
-                weighed += pairs;
+                pairs += even + (word >> 8 & BYTES);
+                running += pairs;
             }
-            let odds = pairs - evens;
-            // A byte in column k of word j weighs 64 - 8j - k = 8 (8 - j) - k.
-            b += a * 64 + 8 * lanes(weighed, [1, 1, 1, 1]);
-            b -= lanes(evens, [0, 2, 4, 6]) + lanes(odds, [1, 3, 5, 7]);
-            a += lanes(pairs, [1, 1, 1, 1]);
+            add_lanes(&mut weighed, running);
+            add_lanes(&mut even_columns, evens);
+            add_lanes(&mut all_columns, pairs);
+            before += a;
+            // The four lanes' sum fits the highest one.
+            a += (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48) as u32;
         }
+        // A byte in column k of word j of a group weighs 64 - 8j - k = 8 (8 - j) - k.
+        b += before * 64 + 8 * weigh(weighed, [1; 4]);
+        // Columns 2i and 2i + 1 are counted as a pair at 2i + 1, which is one too many for the even ones.
+        b -= weigh(all_columns, [1, 3, 5, 7]) - weigh(even_columns, [1; 4]);
         for &byte in rest {
             a += u32::from(byte);
             b += a;
@@ -43,11 +53,20 @@ pub(super) fn adler32(bytes: &[u8]) -> u32 {
     b << 16 | a
 }
 
-/// The sum of the four 16-bit lanes, each times its weight.
+/// Adds four lanes of 16 bits to those of 32 bits: the 1st and the 3rd, the 2nd and the 4th.
 #[inline(always)]
-fn lanes(sums: u64, weights: [u32; 4]) -> u32 {
-    let lane = |shift: u32| (sums >> shift) as u32 & 0xffff;
-    lane(0) * weights[0] + lane(16) * weights[1] + lane(32) * weights[2] + lane(48) * weights[3]
+fn add_lanes(sums: &mut [u64; 2], lanes: u64) {
+    sums[0] += lanes & LANES;
+    sums[1] += lanes >> 16 & LANES;
+}
+
+/// The sum of the four lanes, each times its weight.
+fn weigh(sums: [u64; 2], weights: [u32; 4]) -> u32 {
+    let [low, high] = sums;
+    (low as u32) * weights[0]
+        + (high as u32) * weights[1]
+        + ((low >> 32) as u32) * weights[2]
+        + ((high >> 32) as u32) * weights[3]
 }
 
 #[cfg(test)]

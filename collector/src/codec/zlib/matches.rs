@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds what a page repeats: bytes to literals and matches.
 
+use super::symbols::{self, DISTANCES, END, FIRST_LENGTH, LITERALS};
+
 /// Bytes that are worked on at a time; a match stays within them. The page of most machines.
 pub(super) const CHUNK: usize = 4096;
 /// Zeros behind the chunk, so that whole words can be read at its end.
@@ -11,6 +13,10 @@ const MIN_MATCH: usize = 4;
 pub(super) const MAX_MATCH: usize = 258;
 /// The longest pattern whose repetition is seen at once: `struct page` has 64 bytes.
 const PATTERN: usize = 64;
+/// A match of this length is taken without a look at the next byte's.
+const GOOD_MATCH: usize = 16;
+/// After two to the power of this many bytes without a match, only every other byte is looked at, and so on.
+const PATIENCE: u32 = 6;
 const HASH_BITS: u32 = 11;
 const MASK: usize = CHUNK - 1;
 
@@ -21,6 +27,16 @@ pub(super) struct Sequence {
     /// 3 to 258; 0 for none.
     pub(super) length: u16,
     pub(super) distance: u16,
+    pub(super) length_symbol: u8,
+    pub(super) distance_symbol: u8,
+}
+
+/// How often each symbol stands in a chunk.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub(super) literals: [u16; LITERALS],
+    pub(super) distances: [u16; DISTANCES],
+    pub(super) extra_bits: u32,
 }
 
 /// A chunk, and what was found in it.
@@ -30,6 +46,7 @@ pub(super) struct Matches {
     len: usize,
     sequences: [Sequence; CHUNK / MIN_MATCH + 1],
     count: usize,
+    counts: Counts,
     /// By the hash of four bytes, where they were last seen. An empty place says 0, where four bytes stand as well.
     heads: [u16; 1 << HASH_BITS],
 }
@@ -43,8 +60,15 @@ impl Matches {
                 literals: 0,
                 length: 0,
                 distance: 0,
+                length_symbol: 0,
+                distance_symbol: 0,
             }; CHUNK / MIN_MATCH + 1],
             count: 0,
+            counts: Counts {
+                literals: [0; LITERALS],
+                distances: [0; DISTANCES],
+                extra_bits: 0,
+            },
             heads: [0; 1 << HASH_BITS],
         }
     }
@@ -59,10 +83,19 @@ impl Matches {
         &self.sequences[..self.count]
     }
 
+    /// How often each symbol stands in the chunk, the end among them.
+    pub(super) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// Takes a chunk of at most [`CHUNK`] bytes and finds its matches.
     pub(super) fn find(&mut self, chunk: &[u8]) {
         self.len = chunk.len();
         self.count = 0;
+        self.counts.literals.fill(0);
+        self.counts.distances.fill(0);
+        self.counts.literals[END] = 1;
+        self.counts.extra_bits = 0;
         self.chunk[..chunk.len()].copy_from_slice(chunk);
         self.chunk[chunk.len()..].fill(0);
         if !self.find_pattern() {
@@ -87,28 +120,60 @@ impl Matches {
     }
 
     /// Adds literals and then a match of any length from 3 on, in pieces.
-    fn push_matches(&mut self, mut literals: usize, mut length: usize, distance: usize) {
+    fn push_matches(&mut self, literals: usize, mut length: usize, distance: usize) {
+        let mut at = 0;
+        let mut from = literals;
         while length > 0 {
             // No rest of fewer than three bytes, which could not be a match.
             let now = match length {
                 259..=260 => length - 3,
                 _ => length.min(MAX_MATCH),
             };
-            self.push(literals, now, distance);
-            literals = 0;
+            self.push(at, from, now, distance);
+            at = from + now;
+            from = at;
             length -= now;
         }
     }
 
-    fn push(&mut self, literals: usize, length: usize, distance: usize) {
+    /// Adds the literals from `from` to `at`, and the match there.
+    #[inline(always)]
+    fn push(&mut self, from: usize, at: usize, length: usize, distance: usize) {
+        self.count_literals(from, at);
+        let length_symbol = symbols::length(length as u32 - 3);
+        let distance_symbol = symbols::distance(distance as u32 - 1);
+        self.counts.literals[FIRST_LENGTH + length_symbol as usize] += 1;
+        self.counts.distances[distance_symbol as usize] += 1;
+        self.counts.extra_bits += symbols::length_extra_bits(length_symbol)
+            + symbols::distance_extra_bits(distance_symbol);
         self.sequences[self.count] = Sequence {
-            literals: literals as u16,
+            literals: (at - from) as u16,
             length: length as u16,
             distance: distance as u16,
+            length_symbol: length_symbol as u8,
+            distance_symbol: distance_symbol as u8,
         };
         self.count += 1;
     }
 
+    /// Adds the literals from `from` to the chunk's end.
+    fn push_end(&mut self, from: usize) {
+        self.count_literals(from, self.len);
+        self.sequences[self.count] = Sequence {
+            literals: (self.len - from) as u16,
+            ..Sequence::default()
+        };
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn count_literals(&mut self, from: usize, to: usize) {
+        for &byte in &self.chunk[from..to] {
+            self.counts.literals[usize::from(byte)] += 1;
+        }
+    }
+
+    /// The general way: each match that a table of the last places offers, or the one a byte later where it is longer.
     fn find_by_hash(&mut self) {
         self.heads.fill(0);
         let last = self.len.saturating_sub(MIN_MATCH);
@@ -116,19 +181,39 @@ impl Matches {
         let mut at = 1;
         while at <= last {
             let word = self.word(at);
-            let slot = hash(word);
-            let earlier = usize::from(self.heads[slot]);
-            self.heads[slot] = at as u16;
+            let mut earlier = self.replace_head(word, at);
             if self.word(earlier) != word {
-                at += 1;
+                // The longer nothing was found, the fewer places are looked at.
+                at += 1 + ((at - literals_from) >> PATIENCE);
                 continue;
             }
-            let length = self.match_length(earlier, at);
-            self.push(at - literals_from, length, at - earlier);
+            let mut length = self.match_length(earlier, at);
+            if length < GOOD_MATCH && at < last {
+                let word = self.word(at + 1);
+                let other = self.replace_head(word, at + 1);
+                if self.word(other) == word {
+                    let longer = self.match_length(other, at + 1);
+                    if longer > length {
+                        (at, earlier, length) = (at + 1, other, longer);
+                    }
+                }
+            }
+            self.push(literals_from, at, length, at - earlier);
             at += length;
             literals_from = at;
+            if at <= last {
+                // More of a match's places in the table make it worse: the first ones lead to the longest matches.
+                self.replace_head(self.word(at - 1), at - 1);
+            }
         }
-        self.push(self.len - literals_from, 0, 0);
+        self.push_end(literals_from);
+    }
+
+    /// Where a word like this was last seen; from now on, it is here.
+    #[inline(always)]
+    fn replace_head(&mut self, word: u32, at: usize) -> usize {
+        let head = &mut self.heads[hash(word)];
+        usize::from(core::mem::replace(head, at as u16))
     }
 
     /// How many bytes from `at` on equal those from `earlier` on; four do.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The alphabets of RFC 1951 section 3.2.5: which symbol and which extra bits say a length or a distance.
+//! The alphabets of RFC 1951 section 3.2.5: which symbol and how many extra bits say a length or a distance. The value
+//! of the extra bits is always the lowest bits of the length less 3 or of the distance less 1.
 
 /// Literals, the end of the block, lengths.
 pub(super) const LITERALS: usize = 286;
@@ -7,34 +8,47 @@ pub(super) const LITERALS: usize = 286;
 pub(super) const DISTANCES: usize = 30;
 /// The symbol that ends a block.
 pub(super) const END: usize = 256;
+/// The symbol of the shortest length.
+pub(super) const FIRST_LENGTH: usize = 257;
 
-/// A length from 3 to 258: its symbol, and how many bits follow with which value.
+/// The symbol of a length less 3, 0 to 255, counted from [`FIRST_LENGTH`].
 #[inline(always)]
-pub(super) const fn length(length: u16) -> (usize, u32, u32) {
-    let over = (length - 3) as u32;
-    if over == 255 {
-        return (285, 0, 0);
+pub(super) const fn length(over: u32) -> u32 {
+    match over {
+        0..8 => over,
+        255.. => 28,
+        _ => {
+            // Four symbols for each doubling.
+            let extra_bits = over.ilog2() - 2;
+            (extra_bits << 2) + (over >> extra_bits)
+        }
     }
-    if over < 8 {
-        return (257 + over as usize, 0, 0);
-    }
-    // Four symbols for each doubling.
-    let extra_bits = over.ilog2() - 2;
-    let symbol = 257 + (extra_bits << 2) + (over >> extra_bits);
-    (symbol as usize, extra_bits, over & ((1 << extra_bits) - 1))
 }
 
-/// A distance from 1 to 32768: likewise.
+/// The extra bits of a length's symbol.
 #[inline(always)]
-pub(super) const fn distance(distance: u16) -> (usize, u32, u32) {
-    let over = (distance - 1) as u32;
+pub(super) const fn length_extra_bits(symbol: u32) -> u32 {
+    match symbol {
+        0..8 | 28.. => 0,
+        _ => (symbol >> 2) - 1,
+    }
+}
+
+/// The symbol of a distance less 1.
+#[inline(always)]
+pub(super) const fn distance(over: u32) -> u32 {
     if over < 4 {
-        return (over as usize, 0, 0);
+        return over;
     }
     // Two symbols for each doubling.
     let extra_bits = over.ilog2() - 1;
-    let symbol = (extra_bits << 1) + (over >> extra_bits);
-    (symbol as usize, extra_bits, over & ((1 << extra_bits) - 1))
+    (extra_bits << 1) + (over >> extra_bits)
+}
+
+/// The extra bits of a distance's symbol.
+#[inline(always)]
+pub(super) const fn distance_extra_bits(symbol: u32) -> u32 {
+    (symbol >> 1).saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -48,17 +62,18 @@ mod tests {
             3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99,
             115, 131, 163, 195, 227, 258,
         ];
-        for value in 3..=258_u16 {
+        for value in 3..=258_u32 {
             let index = first.iter().rposition(|&first| first <= value).unwrap();
-            let (symbol, extra_bits, extra) = length(value);
-            assert_eq!(symbol, 257 + index);
-            assert_eq!(extra, u32::from(value - first[index]));
-            assert!(extra < 1 << extra_bits);
+            let symbol = length(value - 3);
+            assert_eq!(symbol, index as u32);
+            let extra_bits = length_extra_bits(symbol);
+            let extra = (value - 3) & ((1 << extra_bits) - 1);
+            assert_eq!(extra, value - first[index]);
             if index < 27 {
                 assert_eq!(1 << extra_bits, first[index + 1] - first[index]);
             }
         }
-        assert_eq!(length(257), (284, 5, 30));
+        assert_eq!((length_extra_bits(27), length_extra_bits(28)), (5, 0));
     }
 
     #[test]
@@ -67,12 +82,16 @@ mod tests {
             1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025,
             1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577,
         ];
-        for value in 1..=32768_u16 {
+        for value in 1..=32768_u32 {
             let index = first.iter().rposition(|&first| first <= value).unwrap();
-            let (symbol, extra_bits, extra) = distance(value);
-            assert_eq!(symbol, index);
-            assert_eq!(extra, u32::from(value - first[index]));
-            assert!(extra < 1 << extra_bits);
+            let symbol = distance(value - 1);
+            assert_eq!(symbol, index as u32);
+            let extra_bits = distance_extra_bits(symbol);
+            let extra = (value - 1) & ((1 << extra_bits) - 1);
+            assert_eq!(extra, value - first[index]);
+            if index < 29 {
+                assert_eq!(1 << extra_bits, first[index + 1] - first[index]);
+            }
         }
     }
 }
