@@ -7,7 +7,8 @@
 //!
 //! Source: systemd 252 `src/udev/udev-builtin-path_id.c`, `rules.d/60-persistent-storage.rules` (for `-part`).
 
-use crate::sysfs::{DevPath, KernelName, System};
+use crate::sysfs::{DevPath, KernelName, Roots, System};
+use crate::text::Text;
 use core::fmt;
 
 /// Two spellings for disks behind ATA ports: before systemd 247 the port alone.
@@ -17,6 +18,23 @@ enum AtaStyle {
     Port,
     /// `ata-1.0`
     PortAndDevice,
+}
+
+/// Where the block device of this kernel name is attached, with `-partN` for a partition; none where it cannot be said.
+/// The capture side finds it by this name, and also by the shorter one that older versions of udev have for ATA.
+#[must_use]
+pub fn of(roots: &Roots<'_>, name: &str) -> Option<Text<255>> {
+    let system = System::open(roots).ok()?;
+    let device = KernelName::new(name.as_bytes());
+    match system.number(&device, "partition") {
+        None => of_disk(&system, &device, AtaStyle::PortAndDevice),
+        Some(number) => {
+            let disk = system.disk_of(&device)?;
+            let disk = of_disk(&system, &disk, AtaStyle::PortAndDevice)?;
+            let path = DevPath::format(format_args!("{disk}-part{number}"));
+            (!path.is_cut()).then_some(path)
+        }
+    }
 }
 
 /// The device is the one that `wanted` names, with `-partN` for a partition.

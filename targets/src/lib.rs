@@ -8,12 +8,12 @@
 //! Each arrow is one call that `init` makes, so that its supervisor knows which step a stuck attempt was at. Every wait is
 //! bounded by the caller; every error says what was being done, to what, and what the kernel answered.
 //!
-//! [`superblock`] and [`partition_table`] are readers over bytes, which the builder uses too. The crate formats nothing,
+//! [`superblock`], [`partition_table`] and [`bus_path`] are readers that the builder uses too. The crate formats nothing,
 //! repairs nothing and follows no name that was not looked up on the host.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-mod bus_path;
+pub mod bus_path;
 mod bytes;
 mod crc;
 pub mod device;

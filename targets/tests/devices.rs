@@ -11,6 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use support::{Scratch, run};
+use targets::bus_path;
 use targets::device::{Content, DeviceError, Found, Roots, Survey, wait};
 
 const UUID: &str = "0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11";
@@ -408,6 +409,11 @@ fn has_bus_path(
         }
     }
     assert!(machine.find(&spec(DeviceId::BusPath(""))).is_err());
+    // What the builder writes down is the newest spelling.
+    let written = |name: &str| bus_path::of(&machine.roots(), name).map(|path| path.to_string());
+    assert_eq!(written(disk).as_deref(), names.last().copied());
+    let partition = names.last().map(|name| format!("{name}-part2"));
+    assert_eq!(written(&format!("{disk}p2")), partition);
 }
 
 #[test]
