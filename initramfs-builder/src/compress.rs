@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        (0..200_000_u32)
+        (0..8_000_u32)
             .flat_map(|number| (number / 7).to_le_bytes())
             .collect()
     }

@@ -27,8 +27,8 @@ use collector::{IoError, Source};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use targets::partition_table;
-use targets::superblock;
+use targets::device::Roots;
+use targets::{bus_path, partition_table, superblock};
 
 /// One disk or partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -347,6 +347,9 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
     }
     device.drivers = driver_chain(host, directory);
     take_udev(host, &mut device);
+    if let Some(path) = read_bus_path(host, name) {
+        device.bus_path = Some(path);
+    }
     let file = host.inside(&device.node);
     match read_content(&file) {
         // What udev knows is better than nothing.
@@ -397,6 +400,16 @@ fn driver_chain(host: &Host, directory: &str) -> Vec<Driver> {
     }
     drivers.reverse();
     drivers
+}
+
+/// By the code that will look for it in the capture kernel.
+fn read_bus_path(host: &Host, name: &str) -> Option<String> {
+    let (sys, dev) = (host.inside("/sys"), host.inside("/dev"));
+    let roots = Roots {
+        sys: sys.to_str()?,
+        dev: dev.to_str()?,
+    };
+    bus_path::of(&roots, name).map(|path| path.to_string())
 }
 
 /// What udev has found out: needed where the nodes may not be read.
