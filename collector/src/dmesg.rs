@@ -169,10 +169,11 @@ impl RingLayout {
                 .filter(|size| (8..=MAX_STRUCT_BYTES).contains(size))
                 .ok_or(DmesgError::MissingKey(name))
         };
+        let pointer = info.symbol("prb").ok_or(DmesgError::MissingKey("prb"))?;
         let counter = offset("atomic_long_t.counter")?;
         let position = offset("prb_desc.text_blk_lpos")?;
         Ok(Self {
-            pointer: info.symbol("prb").ok_or(DmesgError::MissingKey("prb"))?,
+            pointer,
             desc_ring: offset("printk_ringbuffer.desc_ring")?,
             count_bits: offset("prb_desc_ring.count_bits")?,
             descs: offset("prb_desc_ring.descs")?,

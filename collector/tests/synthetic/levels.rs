@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which pages are kept at which level, and that they are kept whole.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use collector::{
+    CollectError, IoError, MEMORY_BYTES, OPEN_BYTES, Observer, Progress, Stage, Stats, Vmcore,
+    collect_in_windows,
+};
+use config::{CollectOptions, Compression, DumpLevel, Format};
+
+use crate::dumpfile::{Disk, Dumpfile};
+use crate::machine::{Compound, Config, File, Generation, Kind, Machine, MapKind, PAGE, Shape};
+
+/// Remembers what it was told.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) warnings: Vec<String>,
+    pub(crate) last: Option<Progress>,
+    pub(crate) stages: BTreeSet<u8>,
+}
+
+impl Observer for Log {
+    fn progress(&mut self, progress: Progress) {
+        assert!(progress.done_pages <= progress.total_pages, "{progress:?}");
+        self.stages.insert(match progress.stage {
+            Stage::Classify => 0,
+            Stage::Copy => 1,
+            Stage::Sync => 2,
+        });
+        self.last = Some(progress);
+    }
+
+    fn warn(&mut self, message: fmt::Arguments<'_>) {
+        self.warnings.push(message.to_string());
+    }
+}
+
+pub(crate) struct Outcome {
+    pub(crate) disk: Disk,
+    pub(crate) log: Log,
+    pub(crate) result: Result<Stats, CollectError>,
+}
+
+pub(crate) struct Run {
+    pub(crate) format: Format,
+    pub(crate) compression: Compression,
+    pub(crate) window_pages: u64,
+    pub(crate) limit: u64,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            format: Format::Kdump,
+            compression: Compression::None,
+            window_pages: u64::MAX,
+            limit: 256 << 20,
+        }
+    }
+}
+
+impl Run {
+    pub(crate) fn collect(&self, file: File, level: u8) -> Outcome {
+        let mut open_memory = vec![0xaa; OPEN_BYTES];
+        let mut memory = vec![0xaa; MEMORY_BYTES];
+        let mut vmcore = Vmcore::open(file, &mut open_memory).unwrap();
+        let options = CollectOptions {
+            format: self.format,
+            compression: self.compression,
+            ..CollectOptions::standard()
+        };
+        let mut disk = Disk::new();
+        disk.limit = self.limit;
+        let mut log = Log::default();
+        let result = collect_in_windows(
+            &mut vmcore,
+            &options,
+            DumpLevel::new(level).unwrap(),
+            self.window_pages,
+            &mut memory,
+            &mut disk,
+            &mut log,
+        );
+        Outcome { disk, log, result }
+    }
+}
+
+fn collect(file: File, level: u8) -> (Dumpfile, Stats, Log) {
+    let outcome = Run::default().collect(file, level);
+    let stats = outcome.result.unwrap();
+    (Dumpfile::read(&outcome.disk.bytes), stats, outcome.log)
+}
+
+/// One of everything, in awkward places.
+pub(crate) fn mixed(config: Config) -> Machine {
+    let bytes = |from: u64, to: u64| (from * PAGE, to * PAGE);
+    let kernel_end = match config.map {
+        MapKind::VmemmapLarge => 0x2400,
+        _ => 0x2100,
+    };
+    let ram = [
+        bytes(0x100, 0x200),
+        // A gap inside a free block.
+        bytes(0x400, 0x500),
+        bytes(0x700, 0x900),
+        // Parts of pages.
+        (0xe00 * PAGE + 0x300, 0xe04 * PAGE + 0x80),
+        (0xe04 * PAGE + 0xa00, 0xe06 * PAGE),
+        // Memory that the kernel does not manage.
+        bytes(0x1000, 0x1004),
+        bytes(0x2000, kernel_end),
+    ];
+    let mut machine = Machine::new(config, &ram, 0x2000..kernel_end);
+    machine.unmanaged.insert(0x1000 / 512);
+    let mut pfn = 0x100;
+    let mut next = || {
+        pfn += 1;
+        pfn - 1
+    };
+    machine.cache(next());
+    machine.cache_private(next());
+    machine.swap_cache(next());
+    machine.swap_flag_alone(next());
+    machine.anon(next());
+    machine.anon_private(next());
+    machine.ksm(next());
+    machine.movable(next());
+    machine.slab(next());
+    machine.offline(next());
+    machine.hwpoison(next());
+    machine.free(next(), 0);
+    machine.free_of_impossible_order(next());
+    let plain = next();
+    machine.zero(plain);
+    let cache = next();
+    machine.cache(cache);
+    machine.zero(cache);
+    // Compound pages of a few orders.
+    machine.compound(0x120, 2, Compound::Anon);
+    machine.compound(0x124, 2, Compound::Cache);
+    machine.compound(0x128, 3, Compound::Slab);
+    machine.compound(0x130, 4, Compound::Other);
+    machine.poison_tail(0x133);
+    machine.compound(0x140, 5, Compound::Hugetlb);
+    machine.free(0x160, 5);
+    // At the end of a batch of 512 pages.
+    machine.anon(0x1ff);
+    // A block of 1024 pages that crosses sections, and of which half is not there.
+    machine.free(0x400, 10);
+    // A huge page that crosses sections.
+    machine.compound(0x800, 8, Compound::Hugetlb);
+    for pfn in 0xe00..0xe06 {
+        machine.cache(pfn);
+    }
+    machine.slab(0xe03);
+    machine.slab(0xe04);
+    machine.anon(0x1000);
+    machine
+}
+
+pub(crate) fn finished(config: Config) -> Machine {
+    let mut machine = mixed(config);
+    machine.finish();
+    machine
+}
+
+pub(crate) const V6_1: Config = Config {
+    generation: Generation::V6_1,
+    five_levels: false,
+    map: MapKind::VmemmapLarge,
+};
+pub(crate) const V6_12: Config = Config {
+    generation: Generation::V6_12,
+    five_levels: true,
+    map: MapKind::VmemmapSmall,
+};
+
+fn check(machine: &Machine, file: File, level: u8) {
+    let about = format!("{:?}, level {level}", machine.config);
+    let (dump, stats, log) = collect(file, level);
+    let expected = machine.expected(level);
+    let kept: BTreeSet<u64> = dump.pages.keys().copied().collect();
+    let different: Vec<String> = kept
+        .symmetric_difference(&expected)
+        .map(|pfn| format!("{pfn:#x} {:?}", machine.kind(*pfn)))
+        .take(8)
+        .collect();
+    assert_eq!(different, [""; 0], "{about}");
+    let present: Vec<u64> = machine.present().into_iter().collect();
+    assert_eq!(dump.present, present, "{about}");
+    let mut zero_offsets = BTreeSet::new();
+    let mut zero = 0;
+    for (&pfn, (offset, page)) in &dump.pages {
+        assert!(*page == machine.page(pfn), "page {pfn:#x}, {about}");
+        if level & 1 != 0 && page.iter().all(|&byte| byte == 0) {
+            zero_offsets.insert(*offset);
+            zero += 1;
+        }
+    }
+    assert!(zero_offsets.len() <= 1, "{about}");
+    let count = |kind: Kind| {
+        present
+            .iter()
+            .filter(|&&pfn| machine.kind(pfn) == kind && kind.is_excluded(level))
+            .count() as u64
+    };
+    assert_eq!(
+        stats,
+        Stats {
+            level_used: DumpLevel::new(level).unwrap(),
+            present: present.len() as u64,
+            zero,
+            cache: count(Kind::Cache),
+            cache_private: count(Kind::CachePrivate),
+            user: count(Kind::User),
+            free: count(Kind::Free),
+            hwpoison: count(Kind::Hwpoison),
+            offline: count(Kind::Offline),
+            kept: expected.len() as u64 - zero,
+            unreadable: 0,
+            written_bytes: stats.written_bytes,
+        },
+        "{about}"
+    );
+    assert_eq!(log.warnings, [""; 0], "{about}");
+    assert_eq!(log.stages, BTreeSet::from([0, 1, 2]), "{about}");
+    assert_eq!(dump.level, u32::from(level), "{about}");
+}
+
+#[test]
+fn every_level_keeps_what_it_should_on_6_1() {
+    let machine = finished(V6_1);
+    let file = machine.vmcore();
+    for level in 0..32 {
+        check(&machine, file.clone(), level);
+    }
+}
+
+#[test]
+fn every_level_keeps_what_it_should_on_6_12() {
+    let machine = finished(V6_12);
+    let file = machine.vmcore();
+    for level in 0..32 {
+        check(&machine, file.clone(), level);
+    }
+}
+
+#[test]
+fn every_kernel_generation_mem_map_and_paging_is_known() {
+    for generation in [
+        Generation::V6_1,
+        Generation::V6_4,
+        Generation::V6_6,
+        Generation::V6_12,
+    ] {
+        for map in [
+            MapKind::VmemmapLarge,
+            MapKind::VmemmapSmall,
+            MapKind::Sparse,
+            MapKind::SparseStatic,
+            MapKind::Flat,
+        ] {
+            let mut machine = mixed(Config {
+                generation,
+                five_levels: map == MapKind::Sparse,
+                map,
+            });
+            if map == MapKind::Flat {
+                // There the kernel manages all memory.
+                machine.unmanaged.clear();
+            }
+            machine.finish();
+            let file = machine.vmcore();
+            for level in [0, 8, 31] {
+                check(&machine, file.clone(), level);
+            }
+        }
+    }
+}
+
+#[test]
+fn headers_may_be_anywhere_and_segments_in_any_order() {
+    let machine = finished(V6_1);
+    for shape in [
+        Shape {
+            headers_offset: 192,
+            ..Shape::default()
+        },
+        Shape {
+            reversed: true,
+            ..Shape::default()
+        },
+        Shape {
+            extended_count: true,
+            ..Shape::default()
+        },
+    ] {
+        check(&machine, machine.vmcore_with(&shape), 31);
+    }
+}
+
+#[test]
+fn the_header_tells_what_the_machine_was() {
+    let machine = finished(V6_12);
+    let outcome = Run::default().collect(machine.vmcore(), 31);
+    let dump = Dumpfile::read(&outcome.disk.bytes);
+    assert_eq!(dump.status, 0);
+    assert_eq!(dump.release, "6.12.0-synthetic");
+    assert_eq!(dump.crash_time, 1_700_000_000);
+    assert_eq!(dump.cpus, 2);
+    assert!(dump.phys_base < 0);
+    let text = String::from_utf8(dump.vmcoreinfo).unwrap();
+    assert!(text.starts_with("OSRELEASE=6.12.0-synthetic\n"), "{text}");
+    assert!(text.contains(&format!("NUMBER(phys_base)={}\n", dump.phys_base)));
+    let written_bytes = outcome.result.unwrap().written_bytes;
+    assert_eq!(written_bytes, outcome.disk.bytes.len() as u64);
+}
+
+#[test]
+fn a_device_dump_before_the_other_notes_is_kept() {
+    let mut machine = mixed(V6_1);
+    machine.add_note(b"LINUX\0\0\0", 0x700, vec![0x5a; 300_000]);
+    machine.finish();
+    check(&machine, machine.vmcore(), 31);
+    let (dump, _, _) = collect(machine.vmcore(), 31);
+    assert!(dump.vmcoreinfo.starts_with(b"OSRELEASE="));
+}
+
+#[test]
+fn zlib_makes_it_smaller_and_the_pages_are_the_same() {
+    let machine = finished(V6_12);
+    let run = Run {
+        compression: Compression::Zlib,
+        ..Run::default()
+    };
+    let outcome = run.collect(machine.vmcore(), 9);
+    let stats = outcome.result.unwrap();
+    let dump = Dumpfile::read(&outcome.disk.bytes);
+    assert_eq!(dump.status, 1);
+    for (&pfn, (_, page)) in &dump.pages {
+        assert!(*page == machine.page(pfn), "{pfn:#x}");
+    }
+    assert!(stats.written_bytes < stats.kept * PAGE / 4);
+    assert_eq!(stats.written_bytes, outcome.disk.bytes.len() as u64);
+}
+
+#[test]
+fn many_windows_give_the_same_bytes_as_one() {
+    for config in [V6_1, V6_12] {
+        let machine = finished(config);
+        for level in [0, 17, 31] {
+            let one = Run::default().collect(machine.vmcore(), level);
+            for window_pages in [1, 512, 1024, 2560] {
+                let run = Run {
+                    window_pages,
+                    ..Run::default()
+                };
+                let many = run.collect(machine.vmcore(), level);
+                assert_eq!(many.result, one.result, "{config:?} {window_pages}");
+                assert!(
+                    many.disk.bytes == one.disk.bytes,
+                    "{config:?} {window_pages}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_key_keeps_pages_and_never_costs_one() {
+    for config in [
+        V6_1,
+        V6_12,
+        Config {
+            map: MapKind::Flat,
+            ..V6_1
+        },
+    ] {
+        let mut machine = mixed(config);
+        if config.map == MapKind::Flat {
+            machine.unmanaged.clear();
+        }
+        machine.finish();
+        let info = machine.info.clone();
+        for missing in 0..info.len() {
+            machine.info = info.clone();
+            let (key, _) = machine.info.remove(missing);
+            for level in [8, 31] {
+                let (dump, stats, log) = collect(machine.vmcore(), level);
+                for pfn in machine.expected(level) {
+                    // What a key alone tells is that a page's memory is broken or gone.
+                    assert!(dump.pages.contains_key(&pfn), "without {key}: {pfn:#x}");
+                }
+                let lowered = stats.level_used.number() != level;
+                if lowered {
+                    assert_eq!(stats.level_used.number(), level & 1, "without {key}");
+                    assert_eq!(log.warnings.len(), 1, "without {key}");
+                    assert!(log.warnings[0].contains("is lowered to"), "without {key}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_is_off_is_named_with_its_key() {
+    let mut machine = finished(V6_12);
+    machine
+        .info
+        .retain(|(key, _)| key != "NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)");
+    let (dump, stats, log) = collect(machine.vmcore(), 31);
+    assert_eq!(
+        log.warnings,
+        ["free pages are kept: VMCOREINFO has no NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)"]
+    );
+    assert_eq!(stats.free, 0);
+    assert!(dump.pages.contains_key(&0x400));
+    let (_, _, log) = collect(machine.vmcore(), 15);
+    assert_eq!(log.warnings, [""; 0]);
+}
+
+#[test]
+fn page_tables_that_lead_elsewhere_lower_the_level_to_zero_pages() {
+    let mut machine = finished(V6_1);
+    for (key, value) in &mut machine.info {
+        if key == "NUMBER(phys_base)" {
+            *value = (value.parse::<i64>().unwrap() + 4096).to_string();
+        }
+    }
+    let (dump, stats, log) = collect(machine.vmcore(), 31);
+    assert_eq!(stats.level_used.number(), 1);
+    assert_eq!(dump.pages.len(), machine.present().len());
+    assert_eq!(dump.release, "6.1.0-synthetic");
+    assert_eq!(log.warnings.len(), 1);
+    assert!(
+        log.warnings[0]
+            .starts_with("dump level 31 is lowered to 1, as this vmcore cannot be filtered: "),
+        "{:?}",
+        log.warnings
+    );
+}
+
+#[test]
+fn a_vmcore_without_vmcoreinfo_is_dumped_whole() {
+    let mut machine = finished(V6_1);
+    machine.info.clear();
+    let (dump, stats, log) = collect(machine.vmcore(), 31);
+    assert_eq!(stats.level_used.number(), 1);
+    assert_eq!(dump.pages.len(), machine.present().len());
+    assert!(
+        log.warnings[0].ends_with("it has no VMCOREINFO"),
+        "{:?}",
+        log.warnings
+    );
+}
+
+#[test]
+fn struct_pages_that_are_not_mapped_keep_their_pages() {
+    let machine = finished(V6_12);
+    let mut file = machine.vmcore();
+    // The mem_map's pages of the section at 0x800 are the only ones that have a hugetlb head in their first struct;
+    // without its page table entry the section's pages are not known.
+    let leaf = machine.mem_map_entry(0x800);
+    let place = file.offset_of(leaf) as usize;
+    file.bytes[place] = 0;
+    let (dump, stats, log) = collect(file, 31);
+    assert!((0x800..0x900).all(|pfn| dump.pages.contains_key(&pfn)));
+    assert_eq!(
+        log.warnings,
+        ["256 pages are kept, as their struct page cannot be read"]
+    );
+    assert_eq!(stats.user, 4 + 4 + 32);
+}
+
+#[test]
+fn unreadable_pages_become_zeros_and_are_counted() {
+    let machine = finished(V6_1);
+    let mut file = machine.vmcore();
+    for (from, to) in [(0x107, 0x109), (0x130, 0x131)] {
+        let offset = file.offset_of(from * PAGE);
+        file.unreadable.push((offset, offset + (to - from) * PAGE));
+    }
+    let outcome = Run::default().collect(file, 31);
+    let stats = outcome.result.unwrap();
+    assert_eq!(stats.unreadable, 3);
+    let dump = Dumpfile::read(&outcome.disk.bytes);
+    for (&pfn, (_, page)) in &dump.pages {
+        if [0x107, 0x108, 0x130].contains(&pfn) {
+            assert_eq!(page, &vec![0; 4096], "{pfn:#x}");
+        } else {
+            assert!(*page == machine.page(pfn), "{pfn:#x}");
+        }
+    }
+    assert_eq!(outcome.log.warnings.len(), 2, "{:?}", outcome.log.warnings);
+    assert!(outcome.log.warnings[0].starts_with("2 pages from pfn 0x107 on are zeros"));
+}
+
+#[test]
+fn a_full_disk_leaves_an_incomplete_dumpfile_that_can_be_read() {
+    let machine = finished(V6_1);
+    let whole = Run::default().collect(machine.vmcore(), 0);
+    let size = whole.disk.bytes.len() as u64;
+    for window_pages in [512, u64::MAX] {
+        for tenth in 3..10 {
+            let limit = size * tenth / 10;
+            let run = Run {
+                limit,
+                window_pages,
+                ..Run::default()
+            };
+            let outcome = run.collect(machine.vmcore(), 0);
+            let Err(CollectError::Sink(_, IoError::NO_SPACE)) = outcome.result else {
+                panic!("{:?}", outcome.result);
+            };
+            let dump = Dumpfile::read(&outcome.disk.bytes);
+            assert_eq!(dump.status, 8);
+            assert!(!dump.pages.is_empty(), "{window_pages} {tenth}");
+            for (&pfn, (_, page)) in &dump.pages {
+                assert!(*page == machine.page(pfn), "{pfn:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_has_every_byte() {
+    let machine = finished(V6_1);
+    let mut file = machine.vmcore();
+    let run = Run {
+        format: Format::Copy,
+        ..Run::default()
+    };
+    let outcome = run.collect(file.clone(), 0);
+    assert!(outcome.disk.bytes == file.bytes);
+    let stats = outcome.result.unwrap();
+    assert_eq!(stats.kept, machine.present().len() as u64);
+    assert_eq!(stats.written_bytes, file.bytes.len() as u64);
+
+    let offset = file.offset_of(0x480 * PAGE);
+    file.unreadable.push((offset, offset + 100));
+    let mut expected = file.bytes.clone();
+    expected[offset as usize..offset as usize + 4096].fill(0);
+    let outcome = run.collect(file, 0);
+    assert!(outcome.disk.bytes == expected);
+    assert_eq!(outcome.result.unwrap().unreadable, 1);
+    assert_eq!(outcome.log.warnings.len(), 2);
+}
+
+#[test]
+fn filtered_elf_is_refused_with_a_reason() {
+    let run = Run {
+        format: Format::Elf,
+        ..Run::default()
+    };
+    let outcome = run.collect(finished(V6_1).vmcore(), 31);
+    let Err(CollectError::Unsupported(reason)) = outcome.result else {
+        panic!("{:?}", outcome.result);
+    };
+    assert!(reason.contains("-E"));
+    assert!(outcome.disk.bytes.is_empty());
+}
