@@ -11,7 +11,7 @@
 //! [`superblock`], [`partition_table`] and [`bus_path`] are readers that the builder uses too. The crate formats nothing,
 //! repairs nothing and follows no name that was not looked up on the host.
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod bus_path;
 mod bytes;
@@ -24,6 +24,7 @@ mod mount_options;
 pub mod partition_table;
 pub mod raw;
 pub mod superblock;
+mod sys;
 mod sysfs;
 pub mod text;
 mod uevent;

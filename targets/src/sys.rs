@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one system call that rustix does not have.
+#![allow(
+    unsafe_code,
+    reason = "the only file of the crate with unsafe code in it"
+)]
+
+use core::num::NonZeroU64;
+use rustix::fd::{AsFd, AsRawFd as _};
+
+/// `SYNC_FILE_RANGE_WRITE`: begin to write out what is dirty in the range, and do not wait for it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const WRITE: usize = 2;
+
+/// Asks the kernel to begin with writing a stretch of a file to the disk. It is advice: where it cannot be followed the
+/// kernel writes in its own time.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) fn begin_write_out(fd: impl AsFd, start: u64, len: NonZeroU64) {
+    let (Ok(fd), Ok(start), Ok(len)) = (
+        usize::try_from(fd.as_fd().as_raw_fd()),
+        usize::try_from(start),
+        usize::try_from(len.get()),
+    ) else {
+        return;
+    };
+    // SAFETY: sync_file_range takes four integers, reads and writes no memory of ours, and `fd` is open for as long as the
+    // borrow that it came from.
+    unsafe { sync_file_range(fd, start, len, WRITE) };
+}
+
+/// Elsewhere the system call has other numbers or splits its arguments; the kernel writes in its own time.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn begin_write_out(_: impl AsFd, _: u64, _: NonZeroU64) {}
+
+/// # Safety
+/// The arguments are those of the system call; nothing else of the process is touched.
+///
+/// Source: Linux 6.12 `arch/x86/entry/syscalls/syscall_64.tbl`; System V ABI for AMD64, appendix A.2.1.
+#[cfg(target_arch = "x86_64")]
+unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
+    // SAFETY: the kernel keeps all registers but rax, rcx and r11, and touches no memory of the process.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 277_usize => _,
+            in("rdi") fd,
+            in("rsi") start,
+            in("rdx") len,
+            in("r10") flags,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// # Safety
+/// As above.
+///
+/// Source: Linux 6.12 `include/uapi/asm-generic/unistd.h`; the kernel keeps every register but x0.
+#[cfg(target_arch = "aarch64")]
+unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
+    // SAFETY: the kernel keeps all registers but x0, and touches no memory of the process.
+    unsafe {
+        core::arch::asm!(
+            "svc 0",
+            in("x8") 84_usize,
+            inlateout("x0") fd => _,
+            in("x1") start,
+            in("x2") len,
+            in("x3") flags,
+            options(nostack),
+        );
+    }
+}
