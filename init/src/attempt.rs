@@ -16,7 +16,7 @@ use crate::log;
 use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
 use crate::report::{Report, Seen, Step, TEXT_BYTES};
-use crate::supervise::{DONE, FAILED};
+use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
 use crate::vmcore::{PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
 use collector::{
@@ -28,6 +28,7 @@ use core::fmt::{self, Write as _};
 use core::time::Duration;
 use heapless::{String, Vec};
 use rustix::fs::Mode;
+use rustix::mount::UnmountFlags;
 use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
 use targets::filesystem::{Directory, FileSink, Filesystem};
@@ -59,8 +60,31 @@ pub struct Job<'a> {
     pub faults: &'a Faults,
 }
 
+/// Makes the attempt in a child with deadlines, and takes care of what a child that was killed left mounted.
+pub fn supervised(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
+    let deadlines = &job.record.deadlines;
+    let mut outcome = supervise::run(deadlines, job.report, c"kdump-attempt", || {
+        make(job, memory)
+    });
+    let killed = !matches!(outcome.ended, Ended::Done | Ended::Failed);
+    if killed && !outcome.left_behind && matches!(job.attempt.target, TargetSpec::Filesystem { .. })
+    {
+        // What it wrote gets to the disk, the file system is clean, and the mount point is free for another try. The
+        // device may be what hung, so that this has a deadline too.
+        let unmount = supervise::run(deadlines, job.report, c"kdump-unmount", || {
+            job.report.enter(Step::Publish, 0);
+            if let Ok(path) = mount_point(job.number) {
+                let _ = rustix::mount::unmount(path.as_str(), UnmountFlags::empty());
+            }
+            DONE
+        });
+        outcome.left_behind = unmount.left_behind;
+    }
+    outcome
+}
+
 /// The child: makes the attempt, and leaves in its report where the dump is or why there is none.
-pub fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
+fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
     let mut run = Run {
         job,
         durations: Vec::new(),

@@ -73,6 +73,7 @@ pub fn run(arguments: Arguments) -> ! {
 
 /// Started by a person in the shell: the arguments are one line of the built-in shell.
 fn one_word(arguments: Arguments) -> u8 {
+    log::open();
     let words: heapless::Vec<&str, 8> = (1..)
         .map_while(|index| arguments.get(index))
         .map_while(|word| word.to_str().ok())
@@ -227,9 +228,7 @@ fn make_attempt(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
         job.attempt.target,
         Options(&job.attempt.collect)
     );
-    let outcome = supervise::run(&record.deadlines, job.report, c"kdump-attempt", || {
-        attempt::make(job, memory)
-    });
+    let outcome = attempt::supervised(job, memory);
     if outcome.is_done() {
         log!("attempt {number} of {count} done: {}", outcome.text);
     } else {

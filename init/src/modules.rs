@@ -50,8 +50,13 @@ fn load_from(record: &Record<'_>, first: usize, report: &Report, faults: &Faults
             faults.strike(Step::Module, 0);
         }
         if let Err(errno) = load(module) {
+            // As for insmod(8), ENOENT is most often not the file.
+            let hint = match errno {
+                Errno::NOENT => " (its file, or a symbol of another module, is missing)",
+                _ => "",
+            };
             log!(
-                "module {} cannot be loaded: {}; next: the modules behind it",
+                "module {} cannot be loaded: {}{hint}; next: the modules behind it",
                 module.name,
                 IoError(errno.raw_os_error())
             );

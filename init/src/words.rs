@@ -7,7 +7,6 @@ use crate::attempt::{self, Job, Reason};
 use crate::fault::Faults;
 use crate::kernel_log;
 use crate::report::Report;
-use crate::supervise;
 use crate::sys::{self, Memory};
 use crate::vmcore::error;
 use collector::{IoError, MEMORY_BYTES, OPEN_BYTES};
@@ -190,12 +189,7 @@ fn attempt_again(session: &Session<'_>, number: &str) -> u8 {
         report: session.report,
         faults: &Faults::default(),
     };
-    let outcome = supervise::run(
-        &session.record.deadlines,
-        session.report,
-        c"kdump-attempt",
-        || attempt::make(&job, memory.bytes()),
-    );
+    let outcome = attempt::supervised(&job, memory.bytes());
     if outcome.is_done() {
         print(format_args!("saved: {}\n", outcome.text));
         0
