@@ -19,7 +19,7 @@
 //! ```
 //! What it does not do: load the image (crate `kexec`), or touch any target.
 //!
-//! A described host, [`host`] and [`host::devices`], needs no privileges and can be another machine.
+//! A described host, [`host`] and [`host::description`], needs no privileges and can be another machine.
 #![forbid(unsafe_code)]
 
 pub mod compress;

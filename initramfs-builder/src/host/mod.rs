@@ -10,11 +10,13 @@
 //! | zone | `/etc/localtime`, a TZif file or a link to one, inside the root |
 //! | mounts | `/proc/self/mountinfo`, `/proc/mounts`, `/etc/fstab` (the first that is there) |
 //! | first kernel's command line, swap | `/proc/cmdline`, `/proc/swaps` |
-//! | block devices | `/kdump.devices` ([`devices`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
+//! | block devices | `/kdump.devices` ([`description`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
 //! | shell | `/bin/busybox`, `/usr/bin/busybox` |
 
+pub mod description;
 pub mod devices;
 pub mod mounts;
+mod sysfs;
 mod zone;
 
 pub use devices::{Content, Device, Driver};
@@ -84,8 +86,8 @@ impl Host {
             .filter_map(|line| line.split_ascii_whitespace().next().map(mounts::unescaped))
             .collect();
         host.devices = match host.text("/kdump.devices") {
-            Some(text) => devices::parse_description(&host, &text)?,
-            None => devices::read_sysfs(&host),
+            Some(text) => description::parse(&host, &text)?,
+            None => sysfs::read(&host),
         };
         Ok(host)
     }

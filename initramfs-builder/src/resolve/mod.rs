@@ -4,14 +4,17 @@
 //! A device is known there by what it is: a file system by its UUID, a partition by its PARTUUID, a disk by where it
 //! hangs, and by its node only when there is nothing better, because the capture kernel may give that name to another.
 
-use crate::conf::{DeviceName, Directives, Target, TargetKind};
+mod device;
+mod goal;
+
+pub use goal::{Goal, Identified, Place, Resolved, Root};
+
+use crate::conf::{Directives, Target, TargetKind};
 use crate::error::{At, Mistake, Mistakes};
-use crate::host::{Content, Device, Host, Mount};
-use crate::modules::closure::{Chosen, Need, Want};
-use config::{
-    Attempt, CollectOptions, Compression, Deadlines, DeviceId, DeviceSpec, FailureAction,
-    FinalAction, Format, Module, Record, Role, RootFilesystem, TargetSpec, record,
-};
+use crate::host::{Device, Host, Mount};
+use crate::modules::closure::{Need, Want};
+use config::{CollectOptions, Compression, Deadlines, FailureAction, FinalAction, Format, Role};
+use device::{check_filesystem, supported};
 
 /// The save path when the configuration names none.
 const DEFAULT_PATH: &str = "/var/crash";
@@ -19,172 +22,6 @@ const DEFAULT_PATH: &str = "/var/crash";
 const DEFAULT_INIT: &str = "/sbin/init";
 /// File systems that the capture side can use.
 const FILESYSTEMS: [&str; 3] = ["ext2", "ext3", "ext4"];
-
-/// What will be done, with all that the record needs to own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
-    /// The capture kernel's release.
-    pub kernel: String,
-    /// The host's name.
-    pub hostname: String,
-    /// The host's zone as a POSIX `TZ` string.
-    pub zone: String,
-    /// What follows when every attempt failed.
-    pub failure_action: FailureAction,
-    /// What follows at the end.
-    pub final_action: FinalAction,
-    /// The bound of each step.
-    pub deadlines: Deadlines,
-    /// In the order to be made.
-    pub attempts: Vec<Goal>,
-    /// The machine's root, where the failure action starts it.
-    pub root: Option<Root>,
-    /// What the capture kernel must be able to do.
-    pub needs: Vec<Need>,
-    /// What a person should know before relying on the image.
-    pub warnings: Vec<String>,
-}
-
-/// One attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Goal {
-    /// Why it is in the list.
-    pub role: Role,
-    /// Where it comes from: `kdump.conf:3`, or why it is there without a line.
-    pub origin: String,
-    /// Where to.
-    pub place: Place,
-    /// The device.
-    pub device: Identified,
-    /// What and how.
-    pub collect: CollectOptions,
-}
-
-/// Where a dump goes on a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// From its first byte.
-    Raw,
-    /// Into this directory of its file system.
-    Filesystem {
-        /// The type for `mount(2)`.
-        fstype: String,
-        /// The save path inside it.
-        path: String,
-    },
-}
-
-/// A device and what it will be known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identified {
-    /// The keyword of [`DeviceId::from_parts`].
-    keyword: &'static str,
-    /// Its value.
-    value: String,
-    /// The host's node.
-    pub node: String,
-    /// Its size on the host.
-    pub size_bytes: Option<u64>,
-    /// How the one follows from the other, for the plan.
-    pub how: String,
-}
-
-/// The machine's root file system and its init.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
-    /// The type for `mount(2)`.
-    pub fstype: String,
-    /// The device.
-    pub device: Identified,
-    /// The path of its init.
-    pub init: String,
-}
-
-impl Identified {
-    /// As the record has it.
-    #[must_use]
-    pub fn spec(&self) -> DeviceSpec<'_> {
-        DeviceSpec {
-            id: DeviceId::from_parts(self.keyword, &self.value)
-                .unwrap_or(DeviceId::Node(&self.node)),
-            known_as: &self.node,
-            size_bytes: self.size_bytes,
-        }
-    }
-}
-
-impl Goal {
-    /// As the record has it.
-    #[must_use]
-    pub fn target(&self) -> TargetSpec<'_> {
-        let device = self.device.spec();
-        match &self.place {
-            Place::Raw => TargetSpec::Raw { device },
-            Place::Filesystem { fstype, path } => TargetSpec::Filesystem {
-                fstype,
-                device,
-                mount_options: "",
-                path,
-            },
-        }
-    }
-}
-
-impl Resolved {
-    /// The record for the image, with these modules.
-    ///
-    /// # Errors
-    /// There are more modules or attempts than a record lists.
-    pub fn record<'a>(&'a self, chosen: &'a [Chosen]) -> Result<Record<'a>, Mistake> {
-        let mut modules = heapless::Vec::new();
-        for module in chosen {
-            modules
-                .push(Module {
-                    name: &module.name,
-                    options: "",
-                })
-                .map_err(|_| {
-                    Mistake::new(format!(
-                        "the plan needs {} modules, and a record lists at most {}; take names out of `extra_modules`",
-                        chosen.len(),
-                        record::MAX_MODULES
-                    ))
-                })?;
-        }
-        let mut attempts = heapless::Vec::new();
-        for goal in &self.attempts {
-            attempts
-                .push(Attempt {
-                    role: goal.role,
-                    target: goal.target(),
-                    collect: goal.collect.clone(),
-                })
-                .map_err(|_| {
-                    Mistake::new(format!(
-                        "the plan has {} attempts, and a record lists at most {}; take targets out",
-                        self.attempts.len(),
-                        record::MAX_ATTEMPTS
-                    ))
-                })?;
-        }
-        Ok(Record {
-            kernel: &self.kernel,
-            hostname: &self.hostname,
-            zone: &self.zone,
-            failure_action: self.failure_action,
-            final_action: self.final_action,
-            deadlines: self.deadlines,
-            modules,
-            attempts,
-            root: self.root.as_ref().map(|root| RootFilesystem {
-                fstype: &root.fstype,
-                device: root.device.spec(),
-                mount_options: "",
-                init: &root.init,
-            }),
-        })
-    }
-}
 
 /// Resolves `directives` on `host` for the capture kernel `kernel`.
 ///
@@ -388,196 +225,6 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn find(&self, name: &DeviceName) -> Result<&'a Device, String> {
-        let found = match name {
-            DeviceName::Node(node) => self.host.device(node).into_iter().collect(),
-            tag => self.host.devices_of_tag(&tag.to_string()),
-        };
-        match found.as_slice() {
-            [device] => supported(device),
-            [] => Err(format!("there is no {name}; {}", self.seen())),
-            several => Err(format!(
-                "{name} is on {}; name the one by its PARTUUID= or node, or give the other a new one (tune2fs -U random)",
-                several
-                    .iter()
-                    .map(|device| device.node.as_str())
-                    .collect::<Vec<_>>()
-                    .join(" and ")
-            )),
-        }
-    }
-
-    /// The block devices of the host, for a message.
-    fn seen(&self) -> String {
-        const SHOWN: usize = 12;
-        let devices = &self.host.devices;
-        if devices.is_empty() {
-            return format!(
-                "no block device is known at all (looked in {})",
-                self.host.root.display()
-            );
-        }
-        let mut shown: Vec<String> = devices
-            .iter()
-            .take(SHOWN)
-            .map(|device| match &device.content {
-                Content::Known { kind, uuid, label } => {
-                    let tag = |name: &str, value: &Option<String>| {
-                        value
-                            .as_ref()
-                            .map(|value| format!(", {name}={value}"))
-                            .unwrap_or_default()
-                    };
-                    format!(
-                        "{} ({kind}{}{})",
-                        device.node,
-                        tag("UUID", uuid),
-                        tag("LABEL", label)
-                    )
-                }
-                _ => device.node.clone(),
-            })
-            .collect();
-        if devices.len() > SHOWN {
-            shown.push(format!("{} more", devices.len() - SHOWN));
-        }
-        format!("there are {}", shown.join(", "))
-    }
-
-    /// A raw target is overwritten: nothing of worth may be on it.
-    fn check_raw(&self, device: &Device) -> Result<(), String> {
-        let node = &device.node;
-        let is_it_or_part =
-            |other: &Device| other.node == *node || other.parent.as_deref() == Some(node.as_str());
-        for mount in &self.host.mounts {
-            if self.host.device_of_mount(mount).is_some_and(is_it_or_part) {
-                return Err(format!(
-                    "{} is mounted on {}, and a raw target is overwritten; name another partition, or unmount it, take it \
-                     out of /etc/fstab and clear it with `wipefs -a {node}`",
-                    mount.source, mount.target
-                ));
-            }
-        }
-        let names_it = |tag: &str| self.host.devices_of_tag(tag).into_iter().any(is_it_or_part);
-        if let Some(swap) = self.host.swaps.iter().find(|swap| names_it(swap)) {
-            return Err(format!(
-                "{swap} is in use as swap, and a raw target is overwritten; name another partition, or `swapoff {swap}` \
-                 and take it out of /etc/fstab"
-            ));
-        }
-        if let Some(entry) = self.host.fstab.iter().find(|entry| names_it(&entry.source)) {
-            return Err(format!(
-                "/etc/fstab:{} uses {} ({}), and a raw target is overwritten; name another partition, or take that line out",
-                entry.line, entry.source, entry.target
-            ));
-        }
-        if let Content::Known { kind, .. } = &device.content {
-            return Err(format!(
-                "{node} holds {kind}, and a raw target is overwritten; if it may be lost, clear it with `wipefs -a {node}`{}",
-                if FILESYSTEMS.contains(&kind.as_str()) {
-                    format!(", else write `{kind} {node}` to save to that file system")
-                } else {
-                    String::new()
-                }
-            ));
-        }
-        if let Some(table) = &device.table {
-            return Err(format!(
-                "{node} has a partition table ({table}), and a raw target is overwritten; name one of its partitions, or \
-                 clear it with `wipefs -a {node}`"
-            ));
-        }
-        Ok(())
-    }
-
-    /// What the device will be known by, and what its drivers and file system need.
-    fn identify(&mut self, device: &Device, place: &Place, written: &str) -> Identified {
-        let only = |tag: String| self.host.devices_of_tag(&tag).len() == 1;
-        let uuid = device.uuid().filter(|uuid| only(format!("UUID={uuid}")));
-        let label = device
-            .label()
-            .filter(|label| only(format!("LABEL={label}")))
-            // A record is made of lines.
-            .filter(|label| !label.contains(char::is_control));
-        let partuuid = device
-            .partuuid
-            .as_deref()
-            .filter(|uuid| only(format!("PARTUUID={uuid}")));
-        let mut known = vec![];
-        if *place != Place::Raw {
-            known.push(uuid.map(|uuid| ("uuid", uuid, "the file system's UUID")));
-            known.push(partuuid.map(|uuid| ("partuuid", uuid, "the partition's UUID")));
-            known.push(label.map(|label| ("label", label, "the file system's label")));
-        } else {
-            known.push(partuuid.map(|uuid| ("partuuid", uuid, "the partition's UUID")));
-        }
-        known.push(
-            device
-                .bus_path
-                .as_deref()
-                .map(|path| ("bus_path", path, "where it is attached")),
-        );
-        let (keyword, value, what) =
-            known
-                .into_iter()
-                .flatten()
-                .next()
-                .unwrap_or(("node", &device.node, "its node"));
-        let value = value.to_owned();
-        if keyword == "node" {
-            self.warnings.push(format!(
-                "{} is known by its name alone, which the capture kernel may give to another disk; give it a file system \
-                 with a UUID or a GPT partition",
-                device.node
-            ));
-        }
-        if let Content::Unknown(reason) = &device.content {
-            self.warnings
-                .push(format!("what is on {} is not known: {reason}", device.node));
-        }
-        self.need_device(device, place);
-        let how = if written == device.node {
-            format!("{what} of {}", device.node)
-        } else {
-            format!("{written} is {}; {what}", device.node)
-        };
-        Identified {
-            keyword,
-            value,
-            node: device.node.clone(),
-            size_bytes: device.size_bytes,
-            how,
-        }
-    }
-
-    fn need_device(&mut self, device: &Device, place: &Place) {
-        let disk = device.parent.as_ref().unwrap_or(&device.node);
-        if device.drivers.is_empty() {
-            self.warnings.push(format!(
-                "no driver of {disk} is known; if the capture kernel has it as a module, name it by `extra_modules`"
-            ));
-        }
-        for driver in &device.drivers {
-            self.need(Want::Driver(driver.clone()), format!("disk {disk}"));
-        }
-        if let Place::Filesystem { fstype, .. } = place {
-            self.need(
-                Want::Filesystem(fstype.clone()),
-                format!("file system of {}", device.node),
-            );
-        }
-    }
-
-    fn need(&mut self, want: Want, by: String) {
-        if !self.needs.iter().any(|need| need.want == want) {
-            self.needs.push(Need {
-                want,
-                by,
-                place: None,
-            });
-        }
-    }
-
     /// The attempt at the file system that holds `path` on the running system.
     fn root_goal(&mut self, path: &str, collect: &CollectOptions) -> Result<Goal, String> {
         let (device, fstype, inside, from) = self.mounted(path)?;
@@ -680,49 +327,13 @@ impl<'a> Work<'a> {
     }
 }
 
-fn supported(device: &Device) -> Result<&Device, String> {
-    if device.is_mapped {
-        return Err(format!(
-            "{} is made by LVM, md, multipath or encryption, which is not supported yet; accepted are disks and partitions",
-            device.node
-        ));
-    }
-    Ok(device)
-}
-
-/// The line's type must be the one of the file system, but ext4's driver takes its elders.
-fn check_filesystem(fstype: &str, device: &Device) -> Result<(), String> {
-    let node = &device.node;
-    match &device.content {
-        // The warning about it comes with the identity.
-        Content::Unknown(_) => Ok(()),
-        Content::Nothing => Err(format!(
-            "{node} has no file system that is known; make one with `mkfs.{fstype} {node}`{}",
-            if device.table.is_some() {
-                ", or name one of its partitions"
-            } else {
-                ""
-            }
-        )),
-        Content::Known { kind, .. } if kind == fstype => Ok(()),
-        Content::Known { kind, .. } if fstype == "ext4" && FILESYSTEMS.contains(&kind.as_str()) => {
-            Ok(())
-        }
-        Content::Known { kind, .. } if FILESYSTEMS.contains(&kind.as_str()) => Err(format!(
-            "{node} holds {kind} and not {fstype}, and would not mount as that; write `{kind} {node}`"
-        )),
-        Content::Known { kind, .. } => Err(format!(
-            "{node} holds {kind} and not {fstype}; accepted are {}",
-            FILESYSTEMS.join(", ")
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::conf;
     use crate::host::tests::Tree;
+    use crate::modules::closure::Chosen;
+    use config::record;
 
     const DEVICES: &str = "\
 /dev/vda  size=1000000 bus_path=pci-0000:00:03.0 modules=virtio_pci,virtio_blk

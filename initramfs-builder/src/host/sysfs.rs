@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The block devices of a machine: sysfs, what can be read of the devices themselves, and udev's data base.
+
+use super::Host;
+use super::devices::{Content, Device, Driver, read_content, read_table};
+use std::fs;
+use targets::bus_path;
+use targets::device::Roots;
+
+/// Reads the devices of a machine. What cannot be read is unknown; the plan says so where it matters.
+pub(super) fn read(host: &Host) -> Vec<Device> {
+    const BLOCK: &str = "/sys/class/block";
+    let mut names: Vec<String> = fs::read_dir(host.inside(BLOCK))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let mut devices: Vec<Device> = names
+        .iter()
+        .map(|name| sysfs_device(host, name, &host.canonical(&format!("{BLOCK}/{name}"))))
+        .filter(|device| device.size_bytes != Some(0))
+        .collect();
+    for disk in 0..devices.len() {
+        if devices[disk].partition.is_none() {
+            let (node, file) = (devices[disk].node.clone(), host.inside(&devices[disk].node));
+            let sector_bytes = host
+                .text(&format!(
+                    "{BLOCK}/{}/queue/logical_block_size",
+                    kernel_name(&node)
+                ))
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(512);
+            let table = read_table(&file, sector_bytes, |partition| {
+                let uuid = partition.uuid.as_str().unwrap_or_default();
+                let known = devices.iter_mut().find(|device| {
+                    device.parent.as_ref() == Some(&node)
+                        && device.partition == Some(partition.number)
+                });
+                if let Some(device) = known.filter(|_| !uuid.is_empty()) {
+                    device.partuuid = Some(uuid.to_owned());
+                }
+            });
+            if table.is_some() {
+                devices[disk].table = table;
+            }
+        }
+    }
+    devices
+}
+
+/// The kernel writes `!` where the node has a directory.
+fn kernel_name(node: &str) -> String {
+    node.trim_start_matches("/dev/").replace('/', "!")
+}
+
+fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
+    let attribute = |of: &str, name: &str| {
+        host.text(&format!("{of}/{name}"))
+            .map(|text| text.trim().to_owned())
+    };
+    let node_of = |name: &str| format!("/dev/{}", name.replace('!', "/"));
+    let exists = |name: &str| host.inside(&format!("{directory}/{name}")).exists();
+    let mut device = Device::new(&node_of(name));
+    device.partition = attribute(directory, "partition").and_then(|text| text.parse().ok());
+    device.numbers = attribute(directory, "dev").and_then(|text| {
+        let (major, minor) = text.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    // sysfs counts in units of 512 bytes, whatever the device's sectors are.
+    device.size_bytes = attribute(directory, "size")
+        .and_then(|text| text.parse::<u64>().ok())
+        .and_then(|sectors| sectors.checked_mul(512));
+    device.is_mapped = exists("dm") || exists("md");
+    if device.partition.is_some() {
+        device.parent = parent_directory(directory)
+            .and_then(|parent| parent.rsplit('/').next())
+            .map(node_of);
+    }
+    device.drivers = driver_chain(host, directory);
+    take_udev(host, &mut device);
+    if let Some(path) = read_bus_path(host, name) {
+        device.bus_path = Some(path);
+    }
+    let file = host.inside(&device.node);
+    match read_content(&file) {
+        // What udev knows is better than nothing.
+        Content::Unknown(_) if matches!(device.content, Content::Known { .. }) => {}
+        content => device.content = content,
+    }
+    device
+}
+
+fn parent_directory(directory: &str) -> Option<&str> {
+    directory.rsplit_once('/').map(|(parent, _)| parent)
+}
+
+/// From the device tree's root to the disk: everything that has a driver, or says which it would like.
+fn driver_chain(host: &Host, directory: &str) -> Vec<Driver> {
+    let last = |path: String| path.rsplit('/').next().map(str::to_owned);
+    let mut drivers = Vec::new();
+    let mut at = directory;
+    while let Some(parent) = parent_directory(at) {
+        if at == "/sys/devices" {
+            break;
+        }
+        let link = |name: &str| {
+            let path = format!("{at}/{name}");
+            let canonical = host.canonical(&path);
+            (canonical != path).then_some(canonical)
+        };
+        let name = link("driver").and_then(last);
+        let module = link("driver").and_then(|driver| {
+            let path = format!("{driver}/module");
+            let canonical = host.canonical(&path);
+            (canonical != path).then(|| last(canonical)).flatten()
+        });
+        let modalias = host
+            .text(&format!("{at}/modalias"))
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty());
+        // A bridge without a driver works by itself.
+        if name.is_some() {
+            drivers.push(Driver {
+                module,
+                name,
+                modalias,
+                at: at.rsplit('/').next().unwrap_or(at).to_owned(),
+            });
+        }
+        at = parent;
+    }
+    drivers.reverse();
+    drivers
+}
+
+/// By the code that will look for it in the capture kernel.
+fn read_bus_path(host: &Host, name: &str) -> Option<String> {
+    let (sys, dev) = (host.inside("/sys"), host.inside("/dev"));
+    let roots = Roots {
+        sys: sys.to_str()?,
+        dev: dev.to_str()?,
+    };
+    bus_path::of(&roots, name).map(|path| path.to_string())
+}
+
+/// What udev has found out: needed where the nodes may not be read.
+fn take_udev(host: &Host, device: &mut Device) {
+    let Some((major, minor)) = device.numbers else {
+        return;
+    };
+    let Some(text) = host.text(&format!("/run/udev/data/b{major}:{minor}")) else {
+        return;
+    };
+    let value = |key: &str| {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("E:")?.split_once('='))
+            .find(|(found, _)| *found == key)
+            .map(|(_, value)| unhexed(value))
+            .filter(|value| !value.is_empty())
+    };
+    if let Some(kind) = value("ID_FS_TYPE") {
+        device.content = Content::Known {
+            kind,
+            uuid: value("ID_FS_UUID"),
+            label: value("ID_FS_LABEL_ENC"),
+        };
+    }
+    if device.partition.is_some() {
+        device.partuuid = value("ID_PART_ENTRY_UUID");
+    } else {
+        device.table = value("ID_PART_TABLE_TYPE");
+    }
+    device.bus_path = value("ID_PATH").map(|path| match device.partition {
+        Some(number) => format!("{path}-part{number}"),
+        None => path,
+    });
+}
+
+/// udev's `\x20`.
+fn unhexed(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(position) = rest.find("\\x") {
+        bytes.extend(&rest.as_bytes()[..position]);
+        let digits = rest.get(position + 2..position + 4);
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &rest[position + 4..];
+            }
+            None => {
+                bytes.extend(b"\\x");
+                rest = &rest[position + 2..];
+            }
+        }
+    }
+    bytes.extend(rest.bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Tree;
+    use super::*;
+
+    /// The sysfs of a virtio disk with one partition, and of a driver without a module.
+    fn sysfs_tree() -> Tree {
+        let disk = "/sys/devices/pci0000:00/0000:00:03.0/virtio0/block/vda";
+        let tree = Tree::new(&[]);
+        for (name, text) in [
+            ("dev", "253:0\n"),
+            ("size", "2048\n"),
+            ("vda1/dev", "253:1\n"),
+            ("vda1/size", "1024\n"),
+            ("vda1/partition", "1\n"),
+            ("../../modalias", "virtio:d00000002v00001AF4\n"),
+            ("../../../modalias", "pci:v00001AF4d00001001\n"),
+        ] {
+            let path = tree.host().canonical(&format!("{disk}/{name}"));
+            tree.write(&path, text.as_bytes());
+        }
+        tree.link(
+            "/sys/class/block/vda",
+            "../../devices/pci0000:00/0000:00:03.0/virtio0/block/vda",
+        );
+        tree.link(
+            "/sys/class/block/vda1",
+            "../../devices/pci0000:00/0000:00:03.0/virtio0/block/vda/vda1",
+        );
+        tree.link(
+            "/sys/devices/pci0000:00/0000:00:03.0/virtio0/driver",
+            "../../../../bus/virtio/drivers/virtio_blk",
+        );
+        tree.link(
+            "/sys/bus/virtio/drivers/virtio_blk/module",
+            "../../../../module/virtio_blk",
+        );
+        tree.write("/sys/module/virtio_blk/refcnt", b"1");
+        tree.link(
+            "/sys/devices/pci0000:00/0000:00:03.0/driver",
+            "../../../bus/pci/drivers/virtio-pci",
+        );
+        tree.write("/sys/bus/pci/drivers/virtio-pci/bind", b"");
+        tree
+    }
+
+    #[test]
+    fn sysfs_gives_devices_with_their_chain_of_drivers() {
+        let tree = sysfs_tree();
+        tree.write(
+            "/run/udev/data/b253:1",
+            b"S:disk/by-label/x\nE:ID_FS_TYPE=ext4\nE:ID_FS_UUID=aa-bb\nE:ID_FS_LABEL_ENC=my\\x20disk\n\
+              E:ID_PART_ENTRY_UUID=1a2b3c4d-01\nE:ID_PATH=pci-0000:00:03.0\n",
+        );
+        let host = tree.host();
+        let device = host.device("/dev/vda1").unwrap();
+        assert_eq!(
+            (device.parent.as_deref(), device.partition),
+            (Some("/dev/vda"), Some(1))
+        );
+        assert_eq!(
+            (device.size_bytes, device.numbers),
+            (Some(524_288), Some((253, 1)))
+        );
+        assert_eq!(
+            (device.uuid(), device.label()),
+            (Some("aa-bb"), Some("my disk"))
+        );
+        assert_eq!(device.partuuid.as_deref(), Some("1a2b3c4d-01"));
+        assert_eq!(device.bus_path.as_deref(), Some("pci-0000:00:03.0-part1"));
+        let chain: Vec<_> = device
+            .drivers
+            .iter()
+            .map(|driver| {
+                (
+                    driver.at.as_str(),
+                    driver.module.as_deref(),
+                    driver.name.as_deref(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            chain,
+            [
+                ("0000:00:03.0", None, Some("virtio-pci")),
+                ("virtio0", Some("virtio_blk"), Some("virtio_blk"))
+            ]
+        );
+        assert!(matches!(
+            host.device("/dev/vda").unwrap().content,
+            Content::Unknown(_)
+        ));
+    }
+
+    #[test]
+    fn what_is_on_a_readable_node_is_read_from_it() {
+        let tree = sysfs_tree();
+        let mut ext2 = vec![0; 4096];
+        ext2[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
+        ext2[1024 + 0x18] = 0;
+        // 1 KiB blocks, revision 1, counts that make sense to any reader.
+        for (offset, value) in [
+            (0x00, 16_u32),
+            (0x04, 4),
+            (0x14, 1),
+            (0x20, 8192),
+            (0x28, 16),
+            (0x4c, 1),
+            (0x54, 11),
+            (0x58, 128),
+        ] {
+            ext2[1024 + offset..1024 + offset + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        ext2[1024 + 0x68..1024 + 0x78].copy_from_slice(&[0x11; 16]);
+        ext2[1024 + 0x78..1024 + 0x7c].copy_from_slice(b"spar");
+        tree.write("/dev/vda1", &ext2);
+        let host = tree.host();
+        let device = host.device("/dev/vda1").unwrap();
+        assert_eq!(device.kind(), Some("ext2"), "{:?}", device.content);
+        assert_eq!(device.uuid(), Some("11111111-1111-1111-1111-111111111111"));
+        assert_eq!(device.label(), Some("spar"));
+    }
+}
