@@ -341,9 +341,13 @@ impl ExtImage {
     /// # Errors
     /// There is no such folder.
     pub fn copy_out(&self, path: &str, to: &Path) -> Result<PathBuf> {
+        let copied = to.join(path.rsplit('/').next().unwrap_or(path));
+        // debugfs leaves alone what is there already.
+        if copied.exists() {
+            fs::remove_dir_all(&copied)?;
+        }
         fs::create_dir_all(to)?;
         self.request(&format!("rdump {path} {}", to.display()))?;
-        let copied = to.join(path.rsplit('/').next().unwrap_or(path));
         if !copied.is_dir() {
             bail!("no folder {path} in {}", self.image.display());
         }

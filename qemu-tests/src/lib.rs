@@ -27,6 +27,7 @@ pub mod cycle;
 pub mod disk;
 pub mod guest;
 pub mod machine;
+pub mod measure;
 pub mod proof;
 pub mod qmp;
 pub mod run;

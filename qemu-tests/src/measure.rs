@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Measurements beside a yardstick: the same kernel, the same machine, an init that does nothing.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cycle::{Cycle, Outcome};
+use crate::disk::Ext;
+use crate::guest;
+use crate::machine::{Content, DiskPlan, Machine};
+use crate::setup::Kernel;
+use crate::vm::End;
+
+/// The steps in which `crashkernel=` is tried.
+pub const STEP_MIB: u64 = 4;
+
+/// One machine, once with our image and once with an empty one.
+#[derive(Debug)]
+pub struct Pair {
+    machine: Machine,
+    ours: Cycle,
+    empty_image: PathBuf,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The init that only says that it is there.
+    Empty,
+    /// Ours, which saves a dump at level 31 to ext3.
+    Ours,
+}
+
+impl Pair {
+    /// A guest of this kernel and memory with a disk for the dump.
+    ///
+    /// # Errors
+    /// The disk or an image cannot be made.
+    pub fn new(name: &str, kernel: &Kernel, memory_mib: u64) -> Result<Self> {
+        let mut machine = Machine::new(name)?;
+        let target = machine.add(&DiskPlan::virtio(Content::Ext(Ext::new(
+            "ext3",
+            192 + memory_mib / 4,
+        ))))?;
+        let mut ours = machine.cycle(kernel, &format!("ext3 {}\n", target.node))?;
+        ours.memory_mib = memory_mib;
+        let empty_image = machine.work().join("empty.img");
+        fs::write(&empty_image, guest::empty_capture_image()?)?;
+        Ok(Self {
+            machine,
+            ours,
+            empty_image,
+        })
+    }
+
+    /// The cycle of one of the two with this much for the capture kernel.
+    #[must_use]
+    pub fn cycle(&self, which: Which, crashkernel_mib: u64) -> Cycle {
+        let mut cycle = self.ours.clone();
+        cycle.crashkernel = format!("{crashkernel_mib}M");
+        if which == Which::Empty {
+            cycle.image.clone_from(&self.empty_image);
+        }
+        cycle
+    }
+
+    /// The size of the image of one of the two, in bytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn image_bytes(&self, which: Which) -> Result<u64> {
+        let path = match which {
+            Which::Empty => &self.empty_image,
+            Which::Ours => &self.ours.image,
+        };
+        Ok(fs::metadata(path)?.len())
+    }
+
+    /// From the panic to what counts: the empty init's line, or the reset after our dump.
+    ///
+    /// # Errors
+    /// It did not come so far.
+    pub fn time(&self, which: Which, outcome: &Outcome) -> Result<Duration> {
+        let panic = outcome.panicked_at()?;
+        let end = match which {
+            Which::Empty => outcome.line(guest::EMPTY_INIT_UP)?,
+            Which::Ours => {
+                outcome.line("kdump: attempt 1 of 1 done")?;
+                outcome.line("reboot: machine restart")?
+            }
+        };
+        Ok(end.at.saturating_sub(panic))
+    }
+
+    /// The smallest `crashkernel=` in MiB with which the one works, and why the next smaller one does not.
+    ///
+    /// # Errors
+    /// It does not work with `most_mib` either, or a guest fails in another way than for want of memory.
+    pub fn smallest(&self, which: Which, least_mib: u64, most_mib: u64) -> Result<(u64, String)> {
+        if let Some(why) = self.fails(which, most_mib)? {
+            bail!("{which:?} does not work with {most_mib}M either: {why}");
+        }
+        let (mut bad, mut good) = (least_mib / STEP_MIB - 1, most_mib.div_ceil(STEP_MIB));
+        let mut reason = "not tried".to_owned();
+        while good - bad > 1 {
+            let middle = bad.midpoint(good);
+            match self.fails(which, middle * STEP_MIB)? {
+                None => good = middle,
+                Some(why) => {
+                    bad = middle;
+                    reason = why;
+                }
+            }
+        }
+        Ok((good * STEP_MIB, reason))
+    }
+
+    /// Why it does not work with this size; none when it works.
+    fn fails(&self, which: Which, crashkernel_mib: u64) -> Result<Option<String>> {
+        let mut cycle = self.cycle(which, crashkernel_mib);
+        // A capture kernel without memory says so and stops: no need to wait for long.
+        cycle.capture_arguments = "panic=1".to_owned();
+        let running = match cycle.start() {
+            Ok(running) => running,
+            Err(error) if error.to_string().contains(guest::FAILED) => {
+                return Ok(Some(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let outcome = running.finish()?;
+        if outcome.end == End::Reset && self.time(which, &outcome).is_ok() {
+            return Ok(None);
+        }
+        let last_words = [
+            "kdump: .*failed: ",
+            "Kernel panic - not syncing: System",
+            "Out of memory",
+        ]
+        .iter()
+        .find_map(|pattern| outcome.line(pattern).ok());
+        let last = outcome.lines.last();
+        let line = last_words
+            .or(last)
+            .context("the guest printed nothing at all")?;
+        Ok(Some(line.text.clone()))
+    }
+
+    /// Removes the images.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub fn clean_up(self) -> Result<()> {
+        self.machine.clean_up()
+    }
+}
+
+/// The middle one of some durations, in seconds; 0 for none.
+#[must_use]
+pub fn median_s(durations: &[Duration]) -> f64 {
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    sorted
+        .get(sorted.len() / 2)
+        .map_or(0.0, Duration::as_secs_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        let seconds = |list: &[u64]| {
+            let list: Vec<Duration> = list.iter().map(|&s| Duration::from_secs(s)).collect();
+            median_s(&list)
+        };
+        assert_eq!(seconds(&[9, 1, 5]), 5.0);
+        assert_eq!(seconds(&[7]), 7.0);
+        assert_eq!(seconds(&[]), 0.0);
+    }
+}
