@@ -68,6 +68,8 @@ pub enum Content {
     Unknown,
     /// A file system, or something else that is known.
     Known(Identity),
+    /// A partition table; what is in the partitions is told with them.
+    Partitioned,
     /// It was asked for its PARTUUID; empty when it is no partition or its table gives none.
     Partition(Uuid),
 }
@@ -80,6 +82,7 @@ impl fmt::Display for Candidate {
             Content::Unreadable(error) => write!(f, ", unreadable: {error}")?,
             Content::Unknown => f.write_str(", no known content")?,
             Content::Known(identity) => write!(f, ", {identity}")?,
+            Content::Partitioned => f.write_str(", a partition table")?,
             Content::Partition(uuid) if uuid.is_empty() => f.write_str(", no PARTUUID")?,
             Content::Partition(uuid) => write!(f, ", PARTUUID={uuid}")?,
         }
@@ -132,7 +135,18 @@ impl fmt::Display for Survey {
             return f.write_str("the kernel has no block device at all");
         }
         f.write_str("there are: ")?;
-        for (position, candidate) in self.candidates.iter().take(SHOWN).enumerate() {
+        // What has an identity is what a person compares with; it comes first, as the line may not have room for all.
+        let has_identity = |candidate: &&Candidate| match candidate.content {
+            Content::Known(_) => true,
+            Content::Partition(uuid) => !uuid.is_empty(),
+            _ => false,
+        };
+        let first = self.candidates.iter().filter(has_identity);
+        let last = self
+            .candidates
+            .iter()
+            .filter(|candidate| !has_identity(candidate));
+        for (position, candidate) in first.chain(last).take(SHOWN).enumerate() {
             if position > 0 {
                 f.write_str(", ")?;
             }
@@ -392,13 +406,15 @@ fn has_node(system: &System, name: &KernelName, node: &str) -> bool {
 
 fn read_superblock(system: &System, name: &KernelName) -> Content {
     let node = System::node_name(name);
-    let identity = Disk::open(&system.dev, node.as_str().unwrap_or_default())
-        .and_then(|mut disk| superblock::identify(&mut disk));
-    match identity {
-        Ok(Some(identity)) => Content::Known(identity),
-        Ok(None) => Content::Unknown,
-        Err(error) => Content::Unreadable(error),
-    }
+    let content =
+        Disk::open(&system.dev, node.as_str().unwrap_or_default()).and_then(|mut disk| {
+            Ok(match superblock::identify(&mut disk)? {
+                Some(identity) => Content::Known(identity),
+                None if partition_table::is_present(&mut disk)? => Content::Partitioned,
+                None => Content::Unknown,
+            })
+        });
+    content.unwrap_or_else(Content::Unreadable)
 }
 
 fn read_partuuid(system: &System, name: &KernelName) -> Content {

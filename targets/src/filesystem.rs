@@ -89,6 +89,8 @@ pub enum FilesystemError {
 pub enum Cause {
     /// The superblock shows nothing unusual.
     Unknown,
+    /// The device takes no writes.
+    ReadOnly,
     /// The superblock's checksum is wrong.
     ChecksumWrong,
     /// The file system is larger than its device: size of the one, size of the other.
@@ -114,6 +116,7 @@ impl fmt::Display for FilesystemError {
                 write!(f, "mounting {node} as {fstype}: {error}")?;
                 match cause {
                     Cause::Unknown => Ok(()),
+                    Cause::ReadOnly => f.write_str(" (the device is read-only)"),
                     Cause::ChecksumWrong => {
                         f.write_str(" (its superblock is damaged: the checksum is wrong)")
                     }
@@ -296,6 +299,9 @@ impl<'m> Filesystem<'m> {
 fn cause(found: &Found, fstype: &str, errno: Errno) -> Cause {
     match probe(found) {
         Err(_) => Cause::Unknown,
+        Ok(_) if found.is_read_only && matches!(errno, Errno::ACCESS | Errno::ROFS) => {
+            Cause::ReadOnly
+        }
         Ok(Probed::Unknown) => Cause::HoldsNothing,
         Ok(Probed::Other(identity)) if identity.kind.word() != fstype => {
             Cause::Holds(identity.kind)

@@ -95,6 +95,18 @@ pub fn partitions<S: Source + ?Sized>(
     Ok(Table::Mbr)
 }
 
+/// Whether the disk has a table of either kind, whole or not.
+///
+/// # Errors
+/// What the device said to the read.
+pub fn is_present<S: Source + ?Sized>(source: &mut S) -> Result<bool, IoError> {
+    let mut sector = [0; 512];
+    let len = read_up_to(source, 0, &mut sector)?;
+    Ok(mbr::is_table(&Fields(
+        sector.get(..len).unwrap_or_default(),
+    )))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -237,6 +237,9 @@ fn the_message_says_what_was_looked_for_and_what_was_there() {
     machine.ext(&node, 16 * MIB, OTHER_UUID, "root");
     let node = machine.block(&format!("{VIRTIO}/vdb"), MIB);
     fs::write(node, vec![0; 1 << 20]).unwrap();
+    let node = machine.block(&format!("{VIRTIO}/vdd"), 8 * MIB);
+    fs::File::create(&node).unwrap().set_len(8 * MIB).unwrap();
+    run("sgdisk", &["-n1:0:0"], &node);
     // A node that cannot be opened, a drive without a medium, and a drive that is never asked.
     machine.block(&format!("{VIRTIO}/vdc"), MIB);
     machine.block("devices/virtual/block/loop0", 0);
@@ -252,9 +255,11 @@ fn the_message_says_what_was_looked_for_and_what_was_there() {
         &format!("vda (16777216 bytes, ext3 UUID={OTHER_UUID} LABEL=root)"),
         "vdb (1048576 bytes, no known content)",
         "vdc (1048576 bytes, unreadable: ENOENT)",
+        "vdd (8388608 bytes, a partition table)",
     ] {
         assert!(message.contains(part), "{message}");
     }
+    assert!(message.contains("there are: vda "), "{message}");
     assert!(
         !message.contains("loop0") && !message.contains("fd0"),
         "{message}"
