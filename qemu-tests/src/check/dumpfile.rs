@@ -49,6 +49,8 @@ pub struct Dumpfile {
     pub max_mapnr: u64,
     /// All notes of the vmcore, one behind the other.
     pub notes: Vec<u8>,
+    /// Where the descriptors begin, in bytes from the file's start.
+    pub table_at: u64,
     /// A descriptor for each page that the file has, by pfn.
     pages: Vec<(u64, Descriptor)>,
     present: Vec<u8>,
@@ -173,6 +175,7 @@ impl Dumpfile {
             level: sub_field(8, 4) as u32,
             max_mapnr,
             notes,
+            table_at,
             pages,
             present,
             size_bytes,

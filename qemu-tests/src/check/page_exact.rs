@@ -100,10 +100,26 @@ pub fn compare(
         compare_present(&ranges, expected, &mut result);
     }
     compare_contents(dump, ram, level, &mut result)?;
-    let info = notes::vmcoreinfo(&dump.notes).context("no VMCOREINFO among the dump's notes")?;
-    let classifier = Classifier::new(ram, &info, ranges)?;
+    let classifier = classifier(dump, ram)?;
     compare_kept(dump, &classifier, level, &mut result);
     Ok(result)
+}
+
+/// The second opinion on the pages that `dump` was made from.
+///
+/// # Errors
+/// As [`Classifier::new`].
+pub fn classifier(dump: &Dumpfile, ram: &dyn Memory) -> Result<Classifier> {
+    let info = notes::vmcoreinfo(&dump.notes).context("no VMCOREINFO among the dump's notes")?;
+    Classifier::new(ram, &info, dump.present())
+}
+
+/// Compares the set of pages that `dump` has with what `classifier` says of `level`, and no contents.
+#[must_use]
+pub fn compare_set(dump: &Dumpfile, classifier: &Classifier, level: u8) -> Comparison {
+    let mut result = Comparison::default();
+    compare_kept(dump, classifier, level, &mut result);
+    result
 }
 
 fn pages(ranges: &[Range<u64>]) -> HashSet<u64> {

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -226,11 +225,8 @@ pub fn same_dmesg(core: &Path, saved: &[u8], scratch: &Path) -> Result<Verdict> 
     Ok(verdict)
 }
 
-/// The pages that Debian's makedumpfile keeps at `level`, for the machine that `dump` was made from.
-///
-/// The vmcore itself is gone with the machine. This writes another one with the same content: the notes and the present
-/// pages as `dump` has them, every page from `ram`; and lets makedumpfile filter that. Good for 6.1: 1.7.2 takes some
-/// slab pages of 6.12 for a process's.
+/// The pages that Debian's makedumpfile keeps at `level`, for the machine that `dump` was made from. Good for 6.1:
+/// 1.7.2 takes some slab pages of 6.12 for a process's.
 ///
 /// # Errors
 /// The machine's memory cannot be read, or makedumpfile fails; the error has its words.
@@ -240,10 +236,24 @@ pub fn makedumpfile_kept(
     level: u8,
     scratch: &Path,
 ) -> Result<Dumpfile> {
-    let core = rebuild_vmcore(dump, ram, &dump.present(), scratch)?;
+    let core = rebuild_vmcore(dump, ram, scratch)?;
     let filtered = filter(&core, level, scratch);
     fs::remove_file(&core)?;
     filtered
+}
+
+/// Writes the vmcore that `dump` was made from: it is gone with the machine, but its content is not. The notes and the
+/// list of pages are those of `dump`, every page comes from `ram`. `scratch` is the folder for it.
+///
+/// # Errors
+/// The machine's memory cannot be read, or the file cannot be written.
+pub fn rebuild_vmcore(dump: &Dumpfile, ram: &dyn Memory, scratch: &Path) -> Result<PathBuf> {
+    let info = notes::vmcoreinfo(&dump.notes).context("no VMCOREINFO among the dump's notes")?;
+    let page_offset = KernelSpace::new(ram, &info)?.page_offset()?;
+    let path = scratch.join("rebuilt.vmcore");
+    elf_core::write(&path, ram, &dump.present(), &dump.notes, page_offset)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
 }
 
 /// Lets makedumpfile filter the vmcore `core` at `level`.
@@ -267,20 +277,6 @@ pub fn filter(core: &Path, level: u8, scratch: &Path) -> Result<Dumpfile> {
     let dumpfile = Dumpfile::open(&out);
     fs::remove_file(&out)?;
     dumpfile
-}
-
-fn rebuild_vmcore(
-    dump: &Dumpfile,
-    ram: &dyn Memory,
-    present: &[Range<u64>],
-    scratch: &Path,
-) -> Result<PathBuf> {
-    let info = notes::vmcoreinfo(&dump.notes).context("no VMCOREINFO among the dump's notes")?;
-    let page_offset = KernelSpace::new(ram, &info)?.page_offset()?;
-    let path = scratch.join("rebuilt.vmcore");
-    elf_core::write(&path, ram, present, &dump.notes, page_offset)
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(path)
 }
 
 /// Where `ours` and `theirs` keep different pages, or know of different ones: a line for each of the first few.
