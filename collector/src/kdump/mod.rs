@@ -20,8 +20,10 @@
 )]
 
 pub mod header;
+pub mod reader;
 mod run;
 pub mod writer;
 
 pub use header::{Extent, FileMap, Header, HeaderError, PageDesc, SubHeader, Utsname};
+pub use reader::{ReadError, Reader};
 pub use writer::{Bitmap, Facts, Summary, WriteError, Writer};
