@@ -17,7 +17,7 @@ use core::fmt::{self, Write as _};
 use heapless::String;
 
 use crate::address::VirtAddr;
-use crate::bytes::{u16_at, u64_at};
+use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::io::{IoError, Source};
 use crate::vmcore::{ReadError, Vmcore};
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -31,7 +31,7 @@ const TABLE_BYTES: usize = 32 << 10;
 const TEXT_BYTES: usize = 64 << 10;
 /// Text that is written in one go.
 const OUT_BYTES: usize = 32 << 10;
-/// The largest descriptor or info struct that can be meant; they have 24 and 88 bytes.
+/// The largest struct that can be meant: a descriptor has 24 bytes, an info and the ring's variables 88 each.
 const MAX_STRUCT_BYTES: usize = 1024;
 /// The most descriptors, and the most bytes of text, as powers of two; the kernel stops at 2 GiB of log.
 const MAX_RING_BITS: u32 = 31;
@@ -133,13 +133,13 @@ pub fn write<S: Source>(
 /// Where things are in the ring's structs.
 struct RingLayout {
     pointer: VirtAddr,
-    desc_ring: usize,
+    /// Bytes of the ring's variables, which follow with their offsets in them.
+    ring_bytes: usize,
     count_bits: usize,
     descs: usize,
     infos: usize,
     head_id: usize,
     tail_id: usize,
-    text_ring: usize,
     size_bits: usize,
     data: usize,
     desc_bytes: usize,
@@ -172,17 +172,20 @@ impl RingLayout {
         let pointer = info.symbol("prb").ok_or(DmesgError::MissingKey("prb"))?;
         let counter = offset("atomic_long_t.counter")?;
         let position = offset("prb_desc.text_blk_lpos")?;
+        let desc_ring = offset("printk_ringbuffer.desc_ring")?;
+        let text_ring = offset("printk_ringbuffer.text_data_ring")?;
+        let in_descs = |name| sum(desc_ring, offset(name)?);
+        let in_text = |name| sum(text_ring, offset(name)?);
         Ok(Self {
             pointer,
-            desc_ring: offset("printk_ringbuffer.desc_ring")?,
-            count_bits: offset("prb_desc_ring.count_bits")?,
-            descs: offset("prb_desc_ring.descs")?,
-            infos: offset("prb_desc_ring.infos")?,
-            head_id: sum(offset("prb_desc_ring.head_id")?, counter)?,
-            tail_id: sum(offset("prb_desc_ring.tail_id")?, counter)?,
-            text_ring: offset("printk_ringbuffer.text_data_ring")?,
-            size_bits: offset("prb_data_ring.size_bits")?,
-            data: offset("prb_data_ring.data")?,
+            ring_bytes: size("printk_ringbuffer")?,
+            count_bits: in_descs("prb_desc_ring.count_bits")?,
+            descs: in_descs("prb_desc_ring.descs")?,
+            infos: in_descs("prb_desc_ring.infos")?,
+            head_id: sum(in_descs("prb_desc_ring.head_id")?, counter)?,
+            tail_id: sum(in_descs("prb_desc_ring.tail_id")?, counter)?,
+            size_bits: in_text("prb_data_ring.size_bits")?,
+            data: in_text("prb_data_ring.data")?,
             desc_bytes: size("prb_desc")?,
             state: sum(offset("prb_desc.state_var")?, counter)?,
             begin: sum(position, offset("prb_data_blk_lpos.begin")?)?,
@@ -224,34 +227,32 @@ impl Ring {
         vmcore: &mut Vmcore<'_, S>,
         layout: &RingLayout,
     ) -> Result<Self, DmesgError> {
-        let at = |base: VirtAddr, offset: usize| {
-            u64::try_from(offset)
-                .ok()
-                .and_then(|offset| base.checked_add(offset))
+        let ring = VirtAddr(vmcore.read_u64(layout.pointer)?);
+        let mut bytes = [0; MAX_STRUCT_BYTES];
+        let bytes = bytes
+            .get_mut(..layout.ring_bytes)
+            .ok_or(DmesgError::Damaged)?;
+        vmcore.read_virtual(ring, bytes)?;
+        let long = |offset| u64_at(bytes, offset).ok_or(DmesgError::Damaged);
+        let bits = |offset| {
+            u32_at(bytes, offset)
+                .filter(|&bits| bits <= MAX_RING_BITS)
                 .ok_or(DmesgError::Damaged)
         };
-        let ring = VirtAddr(vmcore.read_u64(layout.pointer)?);
-        let desc_ring = at(ring, layout.desc_ring)?;
-        let text_ring = at(ring, layout.text_ring)?;
-        let count_bits = vmcore.read_u32(at(desc_ring, layout.count_bits)?)?;
-        let size_bits = vmcore.read_u32(at(text_ring, layout.size_bits)?)?;
-        if count_bits > MAX_RING_BITS || size_bits > MAX_RING_BITS {
-            return Err(DmesgError::Damaged);
-        }
-        let count = 1_u64.wrapping_shl(count_bits);
-        let head_id = vmcore.read_u64(at(desc_ring, layout.head_id)?)? & ID_MASK;
-        let tail_id = vmcore.read_u64(at(desc_ring, layout.tail_id)?)? & ID_MASK;
+        let count = 1_u64.wrapping_shl(bits(layout.count_bits)?);
+        let head_id = long(layout.head_id)? & ID_MASK;
+        let tail_id = long(layout.tail_id)? & ID_MASK;
         // Both ends belong to the log. More than the ring holds cannot be: then the newest ones are taken.
         let claimed = (head_id.wrapping_sub(tail_id) & ID_MASK).saturating_add(1);
         let record_count = claimed.min(count);
         Ok(Self {
-            descs: VirtAddr(vmcore.read_u64(at(desc_ring, layout.descs)?)?),
-            infos: VirtAddr(vmcore.read_u64(at(desc_ring, layout.infos)?)?),
+            descs: VirtAddr(long(layout.descs)?),
+            infos: VirtAddr(long(layout.infos)?),
             index_mask: count.wrapping_sub(1),
             tail_id: head_id.wrapping_sub(record_count.wrapping_sub(1)) & ID_MASK,
             record_count,
-            text: VirtAddr(vmcore.read_u64(at(text_ring, layout.data)?)?),
-            size_bits,
+            text: VirtAddr(long(layout.data)?),
+            size_bits: bits(layout.size_bits)?,
         })
     }
 

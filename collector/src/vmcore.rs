@@ -453,12 +453,12 @@ impl<'m, S: Source> Vmcore<'m, S> {
         {
             return Ok(found);
         }
-        let arch = self.arch.ok_or(TranslateError::NoTables)?;
-        let leaf = arch.walk(address, &mut |entry| {
-            let mut bytes = [0; 8];
-            self.read_physical(entry, &mut bytes)?;
-            Ok(u64::from_le_bytes(bytes))
+        let mut arch = self.arch.ok_or(TranslateError::NoTables)?;
+        let leaf = arch.walk(address, &mut |place, entries| {
+            self.read_physical(place, entries)
         })?;
+        // With what it remembers.
+        self.arch = Some(arch);
         if let Some(place) = self.leaves.get_mut(self.next_leaf) {
             *place = Some(leaf);
         }
@@ -540,13 +540,6 @@ impl<'m, S: Source> Vmcore<'m, S> {
         let mut bytes = [0; 8];
         self.read_virtual(address, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// The 32-bit number at `address`.
-    pub(crate) fn read_u32(&mut self, address: VirtAddr) -> Result<u32, ReadError> {
-        let mut bytes = [0; 4];
-        self.read_virtual(address, &mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
     }
 }
 

@@ -74,8 +74,8 @@ impl fmt::Display for TranslateError {
 
 impl core::error::Error for TranslateError {}
 
-/// Reads one 64-bit page table entry.
-pub(crate) type ReadEntry<'a> = &'a mut dyn FnMut(PhysAddr) -> Result<u64, ReadError>;
+/// Fills the buffer with page table entries, from the one at this address on.
+pub(crate) type ReadEntries<'a> = &'a mut dyn FnMut(PhysAddr, &mut [u8]) -> Result<(), ReadError>;
 
 impl Arch {
     /// The architecture that the ELF header names, with its page tables found; `None` when either is not known.
@@ -100,12 +100,12 @@ impl Arch {
 
     /// Walks the page tables.
     pub(crate) fn walk(
-        &self,
+        &mut self,
         address: VirtAddr,
-        read_entry: ReadEntry<'_>,
+        read: ReadEntries<'_>,
     ) -> Result<Leaf, TranslateError> {
         match self {
-            Self::X86_64(paging) => paging.walk(address, read_entry),
+            Self::X86_64(paging) => paging.walk(address, read),
         }
     }
 

@@ -8,7 +8,7 @@
     clippy::indexing_slicing
 )]
 
-use super::{ImageSegment, Leaf, ReadEntry, TranslateError};
+use super::{ImageSegment, Leaf, ReadEntries, TranslateError};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::mem_map::Defaults;
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -22,6 +22,8 @@ const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1 << 0;
 /// The entry maps a large page and does not point to a further table.
 const LARGE: u64 = 1 << 7;
+/// Entries of small pages that are read in one go.
+const ENTRIES_AT_ONCE: usize = 64;
 
 /// What the walk needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,13 @@ pub(crate) struct Paging {
     /// Memory encryption's bit, which is no part of an address.
     sme_mask: u64,
     phys_base: i64,
+    /// The table of 2 MiB entries that was used last, with the upper bits of the addresses that it is for. The mem_map is
+    /// walked from one large page to the next.
+    last_table: Option<(u64, PhysAddr)>,
 }
+
+/// Shift of the index into a table of 2 MiB entries.
+const MIDDLE_SHIFT: u32 = 21;
 
 impl Paging {
     /// Finds the kernel's page tables. The symbol's value has KASLR's shift in it, so that only the physical load
@@ -59,6 +67,7 @@ impl Paging {
             root_shift: if five_levels { 48 } else { 39 },
             sme_mask,
             phys_base,
+            last_table: None,
         })
     }
 
@@ -75,25 +84,36 @@ impl Paging {
         self.phys_base
     }
 
-    /// The leaf that maps `address`.
+    /// The leaf that maps `address`. Small pages that follow each other in both kinds of memory make one leaf, as the
+    /// kernel maps most of what it needs in one piece.
     pub(crate) fn walk(
-        &self,
+        &mut self,
         address: VirtAddr,
-        read_entry: ReadEntry<'_>,
+        read: ReadEntries<'_>,
     ) -> Result<Leaf, TranslateError> {
-        let mut table = self.root;
-        for shift in (12..=self.root_shift).rev().step_by(9) {
+        let upper_bits = address.0 >> (MIDDLE_SHIFT + 9);
+        let (mut table, mut shift) = match self.last_table {
+            Some((bits, table)) if bits == upper_bits => (table, MIDDLE_SHIFT),
+            _ => (self.root, self.root_shift),
+        };
+        loop {
+            if shift == MIDDLE_SHIFT {
+                self.last_table = Some((upper_bits, table));
+            }
             let index = (address.0 >> shift) & 0x1ff;
             // A table is page-aligned and below 2^52, so its last entry is too.
-            let entry_address = PhysAddr((table.0 & ADDRESS_MASK) | (index << 3));
-            let entry =
-                read_entry(entry_address).map_err(|_| TranslateError::Table(entry_address))?;
-            if entry & PRESENT == 0 {
-                return Err(TranslateError::NotMapped(address));
+            let place = PhysAddr((table.0 & ADDRESS_MASK) | (index << 3));
+            if shift == 12 {
+                return self.small_pages(address, index, place, read);
             }
-            let target = entry & ADDRESS_MASK & !self.sme_mask;
+            let mut entry = [0; 8];
+            read(place, &mut entry).map_err(|_| TranslateError::Table(place))?;
+            let entry = u64::from_le_bytes(entry);
+            let target = self
+                .target(entry)
+                .ok_or(TranslateError::NotMapped(address))?;
             // Only the tables of 1 GiB and 2 MiB may hold large pages; at other levels the bit is reserved.
-            if shift == 12 || (entry & LARGE != 0 && shift <= 30) {
+            if entry & LARGE != 0 && shift <= 30 {
                 let bytes = 1_u64 << shift;
                 let inside = bytes.wrapping_sub(1);
                 return Ok(Leaf {
@@ -103,8 +123,50 @@ impl Paging {
                 });
             }
             table = PhysAddr(target);
+            shift = shift.saturating_sub(9);
         }
-        Err(TranslateError::NotMapped(address))
+    }
+
+    /// The small page of the entry at `place`, and those behind it that continue it.
+    fn small_pages(
+        &self,
+        address: VirtAddr,
+        index: u64,
+        place: PhysAddr,
+        read: ReadEntries<'_>,
+    ) -> Result<Leaf, TranslateError> {
+        let mut entries = [[0; 8]; ENTRIES_AT_ONCE];
+        let left = usize::try_from(512_u64.saturating_sub(index)).unwrap_or(1);
+        let count = left.min(ENTRIES_AT_ONCE);
+        let entries = entries.get_mut(..count).unwrap_or_default();
+        read(place, entries.as_flattened_mut()).map_err(|_| TranslateError::Table(place))?;
+        let mut targets = entries
+            .iter()
+            .map(|entry| self.target(u64::from_le_bytes(*entry)));
+        let first = targets
+            .next()
+            .flatten()
+            .ok_or(TranslateError::NotMapped(address))?;
+        let mut bytes = 4096_u64;
+        for target in targets {
+            if target != first.checked_add(bytes) {
+                break;
+            }
+            bytes = bytes.saturating_add(4096);
+        }
+        Ok(Leaf {
+            virtual_address: VirtAddr(address.0 & !0xfff),
+            physical_address: PhysAddr(first),
+            bytes,
+        })
+    }
+
+    /// What an entry points to; `None` when it is not in use.
+    const fn target(&self, entry: u64) -> Option<u64> {
+        if entry & PRESENT == 0 {
+            return None;
+        }
+        Some(entry & ADDRESS_MASK & !self.sme_mask)
     }
 }
 
@@ -122,11 +184,21 @@ mod tests {
         address: u64,
     ) -> Result<(u64, u64), TranslateError> {
         let entries: BTreeMap<u64, u64> = entries.iter().copied().collect();
-        let paging = Paging::detect(&Vmcoreinfo::new(info.as_bytes()), None).unwrap();
-        let mut read = |address: PhysAddr| -> Result<u64, ReadError> {
-            Ok(entries.get(&address.0).copied().unwrap_or(0))
+        let mut paging = Paging::detect(&Vmcoreinfo::new(info.as_bytes()), None).unwrap();
+        let mut read = |address: PhysAddr, buf: &mut [u8]| -> Result<(), ReadError> {
+            for (place, bytes) in (address.0..).step_by(8).zip(buf.as_chunks_mut::<8>().0) {
+                assert_eq!(
+                    place >> 12,
+                    address.0 >> 12,
+                    "reads keep within their table"
+                );
+                *bytes = entries.get(&place).copied().unwrap_or(0).to_le_bytes();
+            }
+            Ok(())
         };
         let leaf = paging.walk(VirtAddr(address), &mut read)?;
+        let again = paging.walk(VirtAddr(address), &mut read);
+        assert_eq!(again, Ok(leaf), "the second time from the remembered table");
         let (physical, _) = leaf.locate(VirtAddr(address)).unwrap();
         Ok((physical.0, leaf.bytes))
     }
@@ -145,6 +217,37 @@ mod tests {
         ];
         let found = walk(FOUR, &entries, 0xffff_ffff_8281_6c80);
         assert_eq!(found, Ok((0x1234_5c80, 4096)));
+    }
+
+    #[test]
+    fn small_pages_in_one_piece_are_one_leaf() {
+        let last = 0x5000 + 8 * 0x1ff;
+        let mut entries = vec![
+            (ROOT + 8 * 0x1ff, 0x3000 | 1),
+            (0x3000 + 8 * 0x1fe, 0x4000 | 1),
+            (0x4000 + 8 * 0x14, 0x5000 | 1),
+            // The table's last two entries, and what would be behind it.
+            (last - 8, 0x7000 | 1),
+            (last, 0x8000 | 1),
+            (last + 8, 0x9000 | 1),
+        ];
+        entries.extend((0..100).map(|page| (0x5000 + page * 8, (0x10_0000 + (page << 12)) | 1)));
+        let base = 0xffff_ffff_8280_0000;
+        // As many as are read at once, then one that is not in use, then one that lies elsewhere.
+        assert_eq!(walk(FOUR, &entries, base), Ok((0x10_0000, 64 << 12)));
+        assert_eq!(
+            walk(FOUR, &entries, base + (90 << 12)),
+            Ok((0x10_0000 + (90 << 12), 10 << 12))
+        );
+        entries[6 + 95].1 = 0x20_0000 | 1;
+        assert_eq!(
+            walk(FOUR, &entries, base + (90 << 12)),
+            Ok((0x10_0000 + (90 << 12), 5 << 12))
+        );
+        assert_eq!(
+            walk(FOUR, &entries, base + (0x1fe << 12)),
+            Ok((0x7000, 2 << 12))
+        );
     }
 
     #[test]
