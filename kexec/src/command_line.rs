@@ -13,7 +13,7 @@ const KERNEL_ADDS_BYTES: usize = 64;
 ///
 /// Source: kdump-utils 63f248c `gen-kdump-sysconfig.sh` and `kdump-lib.sh`; `rdinit`, `init`, `maxcpus` and `elfcorehdr`
 /// are ours: our image has its own `/init`, and the others are decided below.
-const REMOVED: [&str; 34] = [
+const REMOVED: [&str; 41] = [
     // Reserves memory again, inside the little that there is.
     "crashkernel",
     "hugepages",
@@ -29,8 +29,17 @@ const REMOVED: [&str; 34] = [
     // Hides the messages that are the only witness.
     "quiet",
     "splash",
-    // Would make a warning of the capture kernel fatal.
+    // Wastes memory on traces that nobody will read.
+    "ftrace",
+    "trace_event",
+    "trace_buf_size",
+    // Would make fatal what costs one attempt at most: a warning, the death of a child, a disk that hangs.
     "panic_on_warn",
+    "panic_on_taint",
+    "oops",
+    "hung_task_panic",
+    // Set for the first system: huge pages, and again what is to be fatal.
+    "sysctl.",
     // Belongs to the first system's start, which does not happen here.
     "root",
     "rootflags",
@@ -264,7 +273,7 @@ mod tests {
     fn what_describes_the_machine_stays_and_what_wastes_memory_goes() {
         let line = composed(
             "BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1 ro quiet splash console=tty0 console=ttyS0,115200n8 pci=nomsi \
-             crashkernel=1G-:256M hugepages=512 rd.lvm.lv=vg/root systemd.unit=x default_hugepagesz=1G log-buf-len=64M",
+             oops=panic hung_task_panic=1 sysctl.vm.panic_on_oom=2 crashkernel=1G-:256M hugepages=512 rd.lvm.lv=vg/root systemd.unit=x default_hugepagesz=1G log-buf-len=64M",
             "",
         );
         assert!(
@@ -282,6 +291,9 @@ mod tests {
             "systemd",
             "log-buf-len",
             "BOOT_IMAGE",
+            "oops",
+            "hung_task",
+            "sysctl",
         ] {
             assert!(!line.contains(gone), "{gone}: {line}");
         }
