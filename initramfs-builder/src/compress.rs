@@ -10,11 +10,21 @@ use std::io::{self, Read, Write as _};
 const MOST_BYTES: u64 = 1 << 30;
 
 /// How an image is compressed.
+///
+/// Measured on Debian's 6.1 kernels under QEMU with `-icount shift=0`, where a nanosecond is an instruction; the sizes are
+/// bytes, the times are ms for unpacking, and until init runs:
+///
+/// | kernel | none | gzip | xz |
+/// |---|---|---|---|
+/// | cloud | 675284: 1.5, 1555 | 261720: 21, 1566 | 202696: 115, 1627 |
+/// | generic | 3148612: 9, 1679 | 852053: 81, 1719 | 624332: 298, 1936 |
+///
+/// While it unpacks, the image is in memory beside its contents, which is when a small reservation runs out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ImageCompression {
     /// Not at all.
     None,
-    /// Read by every kernel with `CONFIG_RD_GZIP`, which distributions set; unpacks fastest of those that shrink.
+    /// Read by every kernel with `CONFIG_RD_GZIP`, which distributions set. Takes little time and most of the size.
     #[default]
     Gzip,
     /// Smallest, and slowest to unpack.

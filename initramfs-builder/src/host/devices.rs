@@ -33,7 +33,7 @@ pub struct Device {
     pub bus_path: Option<String>,
     /// Its drivers, from the bus to the disk.
     pub drivers: Vec<Driver>,
-    /// It is made by the device mapper or md out of other devices.
+    /// It is made of others (device mapper, md, a loop device), and the capture kernel does not have it by itself.
     pub is_mapped: bool,
 }
 
@@ -66,6 +66,15 @@ pub struct Driver {
     pub modalias: Option<String>,
     /// The device's name on its bus, for messages.
     pub at: String,
+}
+
+/// What a person types on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyboard {
+    /// Its name.
+    pub name: String,
+    /// Its drivers, from the bus on.
+    pub drivers: Vec<Driver>,
 }
 
 impl Device {

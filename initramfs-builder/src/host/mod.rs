@@ -11,6 +11,7 @@
 //! | mounts | `/proc/self/mountinfo`, `/proc/mounts`, `/etc/fstab` (the first that is there) |
 //! | first kernel's command line, swap | `/proc/cmdline`, `/proc/swaps` |
 //! | block devices | `/kdump.devices` ([`description`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
+//! | keyboards | `/sys/class/input` |
 //! | shell | `/bin/busybox`, `/usr/bin/busybox` |
 
 pub mod description;
@@ -19,7 +20,7 @@ pub mod mounts;
 mod sysfs;
 mod zone;
 
-pub use devices::{Content, Device, Driver};
+pub use devices::{Content, Device, Driver, Keyboard};
 pub use mounts::{FstabEntry, Mount};
 
 use crate::error::Mistakes;
@@ -48,6 +49,8 @@ pub struct Host {
     pub swaps: Vec<String>,
     /// Its block devices.
     pub devices: Vec<Device>,
+    /// Its keyboards.
+    pub keyboards: Vec<Keyboard>,
     /// What could not be found out and was assumed.
     pub warnings: Vec<String>,
 }
@@ -67,6 +70,7 @@ impl Host {
             fstab: Vec::new(),
             swaps: Vec::new(),
             devices: Vec::new(),
+            keyboards: Vec::new(),
             warnings: Vec::new(),
         };
         host.hostname = host.read_hostname();
@@ -89,6 +93,7 @@ impl Host {
             Some(text) => description::parse(&host, &text)?,
             None => sysfs::read(&host),
         };
+        host.keyboards = sysfs::read_keyboards(&host);
         Ok(host)
     }
 

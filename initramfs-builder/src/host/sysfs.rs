@@ -2,7 +2,7 @@
 //! The block devices of a machine: sysfs, what can be read of the devices themselves, and udev's data base.
 
 use super::Host;
-use super::devices::{Content, Device, Driver, read_content, read_table};
+use super::devices::{Content, Device, Driver, Keyboard, read_content, read_table};
 use std::fs;
 use targets::bus_path;
 use targets::device::Roots;
@@ -10,13 +10,7 @@ use targets::device::Roots;
 /// Reads the devices of a machine. What cannot be read is unknown; the plan says so where it matters.
 pub(super) fn read(host: &Host) -> Vec<Device> {
     const BLOCK: &str = "/sys/class/block";
-    let mut names: Vec<String> = fs::read_dir(host.inside(BLOCK))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
+    let names = entries(host, BLOCK);
     let mut devices: Vec<Device> = names
         .iter()
         .map(|name| sysfs_device(host, name, &host.canonical(&format!("{BLOCK}/{name}"))))
@@ -61,7 +55,6 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
             .map(|text| text.trim().to_owned())
     };
     let node_of = |name: &str| format!("/dev/{}", name.replace('!', "/"));
-    let exists = |name: &str| host.inside(&format!("{directory}/{name}")).exists();
     let mut device = Device::new(&node_of(name));
     device.partition = attribute(directory, "partition").and_then(|text| text.parse().ok());
     device.numbers = attribute(directory, "dev").and_then(|text| {
@@ -72,7 +65,7 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
     device.size_bytes = attribute(directory, "size")
         .and_then(|text| text.parse::<u64>().ok())
         .and_then(|sectors| sectors.checked_mul(512));
-    device.is_mapped = exists("dm") || exists("md");
+    device.is_mapped = is_made_of_others(directory);
     if device.partition.is_some() {
         device.parent = parent_directory(directory)
             .and_then(|parent| parent.rsplit('/').next())
@@ -83,6 +76,10 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
     if let Some(path) = read_bus_path(host, name) {
         device.bus_path = Some(path);
     }
+    // A drive for media may wait for one when it is opened, and is no target.
+    if name.starts_with("fd") || name.starts_with("sr") {
+        return device;
+    }
     let file = host.inside(&device.node);
     match read_content(&file) {
         // What udev knows is better than nothing.
@@ -92,6 +89,49 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
     device
 }
 
+/// Loop devices, the device mapper's, md's and such: the capture kernel does not have them by itself.
+fn is_made_of_others(directory: &str) -> bool {
+    directory.starts_with("/sys/devices/virtual/") && !directory.contains(NVME_SUBSYSTEM)
+}
+
+/// Where a disk hangs that an NVMe controller may share with others; the controllers are links beside it.
+const NVME_SUBSYSTEM: &str = "/virtual/nvme-subsystem/";
+
+/// The keyboards, for a shell: what sends keys and repeats them.
+pub(super) fn read_keyboards(host: &Host) -> Vec<Keyboard> {
+    const INPUT: &str = "/sys/class/input";
+    /// `EV_KEY` and `EV_REP`. Source: Linux 6.12 `include/uapi/linux/input-event-codes.h`.
+    const KEYBOARD: u64 = 1 << 0x01 | 1 << 0x14;
+    entries(host, INPUT)
+        .into_iter()
+        .filter(|name| name.starts_with("input"))
+        .map(|name| host.canonical(&format!("{INPUT}/{name}")))
+        .filter(|directory| {
+            host.text(&format!("{directory}/capabilities/ev"))
+                .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+                .is_some_and(|kinds| kinds & KEYBOARD == KEYBOARD)
+        })
+        .map(|directory| Keyboard {
+            name: host
+                .text(&format!("{directory}/name"))
+                .map_or_else(|| directory.clone(), |text| text.trim().to_owned()),
+            drivers: driver_chain(host, &directory),
+        })
+        .collect()
+}
+
+/// The names in a directory, in order; none where it cannot be read.
+fn entries(host: &Host, directory: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(host.inside(directory))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
 fn parent_directory(directory: &str) -> Option<&str> {
     directory.rsplit_once('/').map(|(parent, _)| parent)
 }
@@ -99,6 +139,16 @@ fn parent_directory(directory: &str) -> Option<&str> {
 /// From the device tree's root to the disk: everything that has a driver, or says which it would like.
 fn driver_chain(host: &Host, directory: &str) -> Vec<Driver> {
     let last = |path: String| path.rsplit('/').next().map(str::to_owned);
+    if let Some((before, behind)) = directory.split_once(NVME_SUBSYSTEM) {
+        let name = behind.split('/').next().unwrap_or(behind);
+        let subsystem = format!("{before}{NVME_SUBSYSTEM}{name}");
+        return entries(host, &subsystem)
+            .into_iter()
+            .map(|name| host.canonical(&format!("{subsystem}/{name}")))
+            .filter(|controller| !controller.contains(NVME_SUBSYSTEM))
+            .flat_map(|controller| driver_chain(host, &controller))
+            .collect();
+    }
     let mut drivers = Vec::new();
     let mut at = directory;
     while let Some(parent) = parent_directory(at) {
@@ -292,6 +342,87 @@ mod tests {
             host.device("/dev/vda").unwrap().content,
             Content::Unknown(_)
         ));
+    }
+
+    #[test]
+    fn a_shared_nvme_disk_has_the_drivers_of_its_controllers() {
+        let tree = Tree::new(&[]);
+        let subsystem = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0";
+        let controller = "/sys/devices/pci0000:00/0000:00:05.0/nvme/nvme0";
+        tree.write(&format!("{subsystem}/nvme0n1/size"), b"8\n");
+        tree.write(&format!("{subsystem}/nvme0n1/nvme0n1p1/size"), b"4\n");
+        tree.write(&format!("{subsystem}/nvme0n1/nvme0n1p1/partition"), b"1\n");
+        tree.write(&format!("{subsystem}/model"), b"x\n");
+        tree.link(
+            &format!("{subsystem}/nvme0"),
+            "../../../pci0000:00/0000:00:05.0/nvme/nvme0",
+        );
+        tree.write(&format!("{controller}/state"), b"live\n");
+        tree.link(
+            "/sys/devices/pci0000:00/0000:00:05.0/driver",
+            "../../../bus/pci/drivers/nvme",
+        );
+        tree.link(
+            "/sys/bus/pci/drivers/nvme/module",
+            "../../../../module/nvme",
+        );
+        tree.write("/sys/module/nvme/refcnt", b"1");
+        tree.link(
+            "/sys/class/block/nvme0n1",
+            "../../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1",
+        );
+        tree.link(
+            "/sys/class/block/nvme0n1p1",
+            "../../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/nvme0n1p1",
+        );
+        tree.write("/sys/devices/virtual/block/loop0/size", b"8\n");
+        tree.link(
+            "/sys/class/block/loop0",
+            "../../devices/virtual/block/loop0",
+        );
+        let host = tree.host();
+        for node in ["/dev/nvme0n1", "/dev/nvme0n1p1"] {
+            let device = host.device(node).unwrap();
+            let modules: Vec<_> = device
+                .drivers
+                .iter()
+                .map(|driver| driver.module.as_deref())
+                .collect();
+            assert_eq!(
+                (modules, device.is_mapped),
+                (vec![Some("nvme")], false),
+                "{node}"
+            );
+        }
+        assert!(host.device("/dev/loop0").unwrap().is_mapped);
+    }
+
+    #[test]
+    fn what_repeats_keys_is_a_keyboard() {
+        let tree = Tree::new(&[]);
+        let usb = "/sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0";
+        for (number, kinds) in [(3, "120013\n"), (4, "3\n")] {
+            tree.write(
+                &format!("{usb}/input/input{number}/capabilities/ev"),
+                kinds.as_bytes(),
+            );
+            tree.write(&format!("{usb}/input/input{number}/name"), b"A Keyboard\n");
+            tree.link(
+                &format!("/sys/class/input/input{number}"),
+                &format!(
+                    "../../devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/input/input{number}"
+                ),
+            );
+        }
+        tree.link(
+            &format!("{usb}/driver"),
+            "../../../../../../bus/usb/drivers/usbhid",
+        );
+        tree.write("/sys/bus/usb/drivers/usbhid/bind", b"");
+        let host = tree.host();
+        assert_eq!(host.keyboards.len(), 1);
+        assert_eq!(host.keyboards[0].name, "A Keyboard");
+        assert_eq!(host.keyboards[0].drivers[0].name.as_deref(), Some("usbhid"));
     }
 
     #[test]

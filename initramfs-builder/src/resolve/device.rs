@@ -188,7 +188,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn need(&mut self, want: Want, by: String) {
+    pub(super) fn need(&mut self, want: Want, by: String) {
         if !self.needs.iter().any(|need| need.want == want) {
             self.needs.push(Need {
                 want,
@@ -202,7 +202,8 @@ impl<'a> Work<'a> {
 pub(super) fn supported(device: &Device) -> Result<&Device, String> {
     if device.is_mapped {
         return Err(format!(
-            "{} is made by LVM, md, multipath or encryption, which is not supported yet; accepted are disks and partitions",
+            "{} is made of other devices (LVM, md, multipath, encryption, a loop), which is not supported yet; accepted are \
+             disks and partitions",
             device.node
         ));
     }

@@ -102,6 +102,16 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             Err(message) => work.mistake(at.line, format!("`mount_root_run_init`: {message}")),
         }
     }
+    if failure_action == FailureAction::Shell {
+        for keyboard in &host.keyboards {
+            for driver in &keyboard.drivers {
+                work.need(
+                    Want::Driver(driver.clone()),
+                    format!("the shell on {}", keyboard.name),
+                );
+            }
+        }
+    }
     for module in &directives.extra_modules {
         work.needs.push(Need {
             want: Want::Name(module.value.clone()),
