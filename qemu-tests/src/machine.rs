@@ -106,6 +106,7 @@ pub struct Machine {
     work: PathBuf,
     description: String,
     disks: Vec<Made>,
+    init: Option<PathBuf>,
 }
 
 impl Machine {
@@ -128,7 +129,13 @@ impl Machine {
             work,
             description: String::new(),
             disks: Vec::new(),
+            init: None,
         })
+    }
+
+    /// Has another init than the usual build's in the image.
+    pub fn use_init(&mut self, init: PathBuf) {
+        self.init = Some(init);
     }
 
     /// The folder with everything of this run.
@@ -276,8 +283,11 @@ impl Machine {
             .arg(kernel.modules())
             .arg("--host-root")
             .arg(self.host_root())
-            .arg("--init")
-            .arg(artifacts::init()?);
+            .arg("--init");
+        match &self.init {
+            Some(init) => command.arg(init),
+            None => command.arg(artifacts::init()?),
+        };
         Ok(command)
     }
 

@@ -139,7 +139,7 @@ pub fn cache() -> Result<PathBuf> {
 }
 
 /// Holds the cache for this process until it is dropped.
-fn lock_cache(name: &str) -> Result<File> {
+pub(crate) fn lock_cache(name: &str) -> Result<File> {
     let path = cache()?.join(name);
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
     file.lock()
@@ -343,7 +343,7 @@ fn fetch_kernel(release: &str, partial: &Path) -> Result<()> {
 }
 
 /// Downloads one package into `folder` and returns its file.
-fn download(package: &str, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn download(package: &str, folder: &Path) -> Result<PathBuf> {
     let before = |path: &Path| path.extension().is_some_and(|extension| extension == "deb");
     // The sandbox user of apt cannot write to a folder of root's.
     run(program("apt-get")?
@@ -457,7 +457,7 @@ pub fn cargo() -> PathBuf {
 }
 
 /// An empty folder of this name.
-fn start_afresh(folder: &Path) -> Result<()> {
+pub(crate) fn start_afresh(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("emptying {}", folder.display()))?;
     }
