@@ -28,6 +28,7 @@ pub mod disk;
 pub mod guest;
 pub mod machine;
 pub mod measure;
+pub mod musl;
 pub mod proof;
 pub mod qmp;
 pub mod run;

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! init built for `x86_64-unknown-linux-musl`: the same source for the other target that the project promises.
+//!
+//! Where rustup has the target it is one run of cargo. Elsewhere Debian's compiler builds `core` from its own source: the
+//! packages are unpacked into the cache and never installed, because they conflict with a distribution's `rustc`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{run, stdout};
+use crate::setup::{cache, cargo, download, lock_cache, program, start_afresh};
+use crate::vm::target_folder;
+
+/// The target.
+pub const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Debian's compiler, its library for build scripts, and the source of `core`. What these need beside them is looked up.
+const PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src"];
+
+/// Builds init for [`TARGET`] and returns the program.
+///
+/// # Errors
+/// It does not build, or the compiler cannot be fetched.
+pub fn init() -> Result<PathBuf> {
+    // A folder of its own: the compiler may be another one than everybody's.
+    let folder = target_folder().join("musl");
+    let mut command = Command::new(cargo());
+    command
+        .args(["build", "-q", "--release", "-p", "kdumprd-init"])
+        .args(["--bin", "init", "--target", TARGET, "--target-dir"])
+        .arg(&folder)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    // rustc would add musl's own start-up file, and init has its own.
+    let mut flags = "-C link-self-contained=no".to_owned();
+    if !rustup_has_target()? {
+        let root = debian_compiler()?;
+        // Debian's compiler lies where it was unpacked, and so does the LLVM that it is linked with.
+        command
+            .env("RUSTC", root.join("usr/bin/rustc"))
+            .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"))
+            // `-Zbuild-std` is a switch of nightly compilers; only here, never for what is shipped.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .arg("-Zbuild-std=core");
+        // Another compiler's warnings are not this step's business.
+        flags.push_str(" --cap-lints warn");
+    }
+    run(command.env("RUSTFLAGS", flags)).with_context(|| format!("building init for {TARGET}"))?;
+    let file = folder.join(TARGET).join("release/init");
+    file.canonicalize()
+        .with_context(|| format!("{} was not built", file.display()))
+}
+
+/// Whether the compiler that cargo uses has the target's library.
+fn rustup_has_target() -> Result<bool> {
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let folder =
+        stdout(Command::new(compiler).args(["--print", "target-libdir", "--target", TARGET]))?;
+    let Ok(entries) = fs::read_dir(folder.trim()) else {
+        return Ok(false);
+    };
+    Ok(entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
+}
+
+/// Debian's compiler, unpacked in the cache; fetched when it is not there yet.
+fn debian_compiler() -> Result<PathBuf> {
+    let _lock = lock_cache("rust-web.lock")?;
+    let root = cache()?.join("rust-web");
+    if root.is_dir() {
+        return Ok(root);
+    }
+    eprintln!("setup: fetching Debian's Rust compiler for {TARGET}");
+    let partial = cache()?.join("rust-web.partial");
+    start_afresh(&partial)?;
+    for package in packages()? {
+        let deb = download(&package, &partial)
+            .with_context(|| format!("fetching {package}; a machine with rustup can have `rustup target add {TARGET}` instead"))?;
+        run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
+        fs::remove_file(&deb)?;
+    }
+    fs::rename(&partial, &root)?;
+    Ok(root)
+}
+
+/// The packages, with the shared libraries whose names have a version: the standard library's and LLVM's.
+fn packages() -> Result<Vec<String>> {
+    let mut packages: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+    let library = dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
+    packages.push(dependency(&library, "libllvm")?);
+    packages.push(library);
+    Ok(packages)
+}
+
+/// The package that `package` depends on and that begins with `prefix`.
+fn dependency(package: &str, prefix: &str) -> Result<String> {
+    let text = stdout(program("apt-cache")?.args(["depends", package]))?;
+    let found = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with(prefix));
+    match found {
+        Some(name) => Ok(name.to_owned()),
+        None => bail!(
+            "{package} depends on no {prefix}*; apt's lists may be old (apt-get update), or it is not Debian 12's"
+        ),
+    }
+}
