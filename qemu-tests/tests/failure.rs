@@ -283,9 +283,9 @@ fn metadata_that_makes_no_sense() -> Result<()> {
     let target = machine.add(&ext("ext4", 64))?;
     let conf = format!("ext4 {}\n", target.node);
     let cycle = small(machine.cycle(&kernel()?, &conf)?);
-    // Behind the superblock: the group descriptors.
+    // Right behind the superblock: the group descriptors.
     let disk = OpenOptions::new().write(true).open(&target.disk.image)?;
-    disk.write_all_at(&[0xa5; 262_144], 4096)?;
+    disk.write_all_at(&[0xa5; 8192], 2048)?;
     let outcome = cycle.run()?;
     dumped_to_root(&machine, &root, &outcome)?;
     machine.clean_up()
@@ -322,7 +322,7 @@ fn second_target_has_it(machine: &Machine, second: &Made, outcome: &Outcome) -> 
 #[test]
 fn writes_to_a_file_system_fail_from_some_point_on() -> Result<()> {
     let plan = DiskPlan {
-        fault: Fault::WritesFailAfter(30),
+        fault: Fault::WritesFailAfter(16),
         ..ext("ext4", 256)
     };
     let (machine, first, second) = two_targets("write-errors-ext4", &plan)?;
@@ -379,7 +379,7 @@ fn a_device_that_comes_late_is_waited_for() -> Result<()> {
         .map_or("", str::trim);
     let conf = format!("ext4 UUID={uuid}\ndisk_timeout 100\n");
     let mut cycle = small(machine.cycle(&setup::kernel(Flavour::Cloud6_12)?, &conf)?);
-    cycle.qemu = ["-device", "pcie-root-port,id=port,chassis=1,addr=0x1c"]
+    cycle.qemu = ["-device", "pcie-root-port,id=late-port,chassis=1,addr=0x1c"]
         .map(Into::into)
         .to_vec();
     let mut running = cycle.start()?;
@@ -396,7 +396,7 @@ fn a_device_that_comes_late_is_waited_for() -> Result<()> {
     )?;
     qmp.execute(
         "device_add",
-        &json!({"driver": "virtio-blk-pci", "drive": "late", "bus": "port", "id": "late-disk"}),
+        &json!({"driver": "virtio-blk-pci", "drive": "late", "bus": "late-port", "id": "late-disk"}),
     )?;
     let saved_at = running.expect("kdump: attempt 1 of 1 done: ")?.at;
     assert!(saved_at - began >= Duration::from_secs(3));
