@@ -63,7 +63,7 @@ pub struct Job<'a> {
 /// Makes the attempt in a child with deadlines, and takes care of what a child that was killed left mounted.
 pub fn supervised(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     let deadlines = &job.record.deadlines;
-    let mut outcome = supervise::run(deadlines, job.report, c"kdump-attempt", || {
+    let mut outcome = supervise::run(deadlines, job.report, c"kdump-attempt", &mut || {
         make(job, memory)
     });
     let killed = !matches!(outcome.ended, Ended::Done | Ended::Failed);
@@ -71,7 +71,7 @@ pub fn supervised(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     {
         // What it wrote gets to the disk, the file system is clean, and the mount point is free for another try. The
         // device may be what hung, so that this has a deadline too.
-        let unmount = supervise::run(deadlines, job.report, c"kdump-unmount", || {
+        let unmount = supervise::run(deadlines, job.report, c"kdump-unmount", &mut || {
             job.report.enter(Step::Publish, 0);
             if let Ok(path) = mount_point(job.number) {
                 let _ = rustix::mount::unmount(path.as_str(), UnmountFlags::empty());
@@ -316,7 +316,9 @@ impl Run<'_> {
         let mut result = Err(CollectError::Unsupported("no dump level is asked for"));
         for (position, &level) in options.levels.iter().enumerate() {
             let mut watcher = Watcher { run: self };
-            result = collect(vmcore, options, level, memory, sink, &mut watcher);
+            // Not by its own type: one copy of the collector serves every target, and it writes in large pieces.
+            let mut any: &mut dyn Sink = sink;
+            result = collect(vmcore, options, level, memory, &mut any, &mut watcher);
             let next = options.levels.get(position.saturating_add(1));
             match (&result, next) {
                 (Err(CollectError::Sink(offset, IoError::NO_SPACE)), Some(next)) => {

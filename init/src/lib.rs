@@ -275,7 +275,7 @@ fn look(
     faults: &Faults,
     panic_line: &mut Reason,
 ) -> bool {
-    let outcome = supervise::run(&record.deadlines, report, c"kdump-look", || {
+    let outcome = supervise::run(&record.deadlines, report, c"kdump-look", &mut || {
         look::look(memory.bytes(), report, faults)
     });
     if outcome.is_done() {

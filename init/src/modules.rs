@@ -23,7 +23,7 @@ pub fn load_all(record: &Record<'_>, report: &Report, faults: &Faults) -> bool {
     let mut left_behind = false;
     let mut next = 0;
     while next < record.modules.len() {
-        let outcome = supervise::run(&record.deadlines, report, c"kdump-modules", || {
+        let outcome = supervise::run(&record.deadlines, report, c"kdump-modules", &mut || {
             load_from(record, next, report, faults)
         });
         if outcome.is_done() {

@@ -13,7 +13,7 @@ use rustix::system::RebootCommand;
 /// Ends the machine as `action` says. `sync` is false when a child that waits in the kernel would make it wait too.
 pub fn finish(action: FinalAction, deadlines: &Deadlines, report: &Report, sync: bool) -> ! {
     if sync {
-        let outcome = supervise::run(deadlines, report, c"kdump-sync", || {
+        let outcome = supervise::run(deadlines, report, c"kdump-sync", &mut || {
             report.enter(Step::Final, 0);
             rustix::fs::sync();
             DONE
@@ -24,7 +24,7 @@ pub fn finish(action: FinalAction, deadlines: &Deadlines, report: &Report, sync:
     }
     log!("final action: {action}");
     // A device's shutdown may hang, so that PID 1 does not call it itself: it must be there to force the end.
-    let outcome = supervise::run(deadlines, report, c"kdump-final", || {
+    let outcome = supervise::run(deadlines, report, c"kdump-final", &mut || {
         report.enter(Step::Final, 0);
         match rustix::system::reboot(command(action)) {
             Ok(()) => DONE,

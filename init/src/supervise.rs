@@ -152,7 +152,7 @@ pub fn run(
     deadlines: &Deadlines,
     report: &Report,
     name: &core::ffi::CStr,
-    child: impl FnOnce() -> u8,
+    child: &mut dyn FnMut() -> u8,
 ) -> Outcome {
     report.clear();
     let oom_kills = oom_kills();
@@ -332,7 +332,10 @@ mod tests {
     fn run_child(child: impl FnOnce(&Report) -> u8) -> (Outcome, Duration) {
         let report = sys::shared_report().unwrap();
         let start = Instant::now();
-        let outcome = run(&SHORT, report, c"test-child", || child(report));
+        let mut child = Some(child);
+        let outcome = run(&SHORT, report, c"test-child", &mut || {
+            child.take().map_or(99, |child| child(report))
+        });
         (outcome, start.elapsed())
     }
 

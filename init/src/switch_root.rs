@@ -38,7 +38,7 @@ pub fn run(record: &Record<'_>, report: &Report, faults: &Faults) -> bool {
         root.device,
         root.init
     );
-    let outcome = supervise::run(&record.deadlines, report, c"kdump-root", || {
+    let outcome = supervise::run(&record.deadlines, report, c"kdump-root", &mut || {
         mount_root(record, root, report, faults)
     });
     if !outcome.is_done() {
