@@ -4,6 +4,7 @@
 //! There is no udev in the capture kernel. The kernel makes the nodes (devtmpfs) and lists the devices (sysfs); what is
 //! on them is read here.
 
+use crate::clock::now;
 use crate::io::Disk;
 use crate::partition_table;
 use crate::superblock::{self, Identity};
@@ -16,7 +17,6 @@ use config::{DeviceId, DeviceSpec};
 use core::fmt;
 use core::time::Duration;
 use heapless::Vec;
-use rustix::time::{ClockId, clock_gettime};
 
 pub use crate::sysfs::Roots;
 
@@ -468,13 +468,4 @@ fn found(system: &System, roots: &Roots<'_>, one: Match) -> Found {
         size_bytes: one.size_bytes,
         is_read_only: system.number(&one.name, "ro") == Some(1),
     }
-}
-
-/// Since the machine started.
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }

@@ -2,7 +2,8 @@
 //! The directory of one dump, and the files in it, which get their names when they are complete.
 
 use crate::filesystem::{FilesystemError, Step};
-use crate::io::{Writeback, io, write_all_at};
+use crate::io::io;
+use crate::output::Output;
 use crate::text::{Name, Text};
 use collector::{IoError, Sink};
 use core::marker::PhantomData;
@@ -93,9 +94,8 @@ impl<'f> Directory<'f> {
         let text = incomplete.as_str().unwrap_or_default();
         let fd = openat(&self.fd, text, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         Ok(FileSink {
-            fd,
+            output: Output::new(fd),
             name: Name::new(name.as_bytes()),
-            writeback: Writeback::default(),
         })
     }
 
@@ -106,7 +106,7 @@ impl<'f> Directory<'f> {
     pub fn publish(&self, sink: FileSink) -> Result<(), FilesystemError> {
         let name = sink.name;
         let failed = |step| move |errno| FilesystemError::Step(step, name, io(errno));
-        fsync(&sink.fd).map_err(failed(Step::Sync))?;
+        fsync(sink.output.fd()).map_err(failed(Step::Sync))?;
         let to = name.as_str().unwrap_or_default();
         let from: Name = Text::format(format_args!("{to}{INCOMPLETE}"));
         rename_exclusive(&self.fd, from.as_str().unwrap_or_default(), to)
@@ -215,9 +215,8 @@ pub(crate) fn directory(at: impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
 
 /// A file that is being written under its incomplete name.
 pub struct FileSink {
-    fd: OwnedFd,
+    output: Output,
     name: Name,
-    writeback: Writeback,
 }
 
 impl FileSink {
@@ -232,21 +231,19 @@ impl FileSink {
     /// # Errors
     /// What the kernel said.
     pub fn restart(&mut self) -> Result<(), IoError> {
-        ftruncate(&self.fd, 0).map_err(io)?;
-        self.writeback.restart();
+        ftruncate(self.output.fd(), 0).map_err(io)?;
+        self.output.restart();
         Ok(())
     }
 }
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), IoError> {
-        write_all_at(&self.fd, offset, data)?;
-        self.writeback.wrote(&self.fd, offset, data.len());
-        Ok(())
+        self.output.write_at(offset, data)
     }
 
     fn sync(&mut self) -> Result<(), IoError> {
-        fsync(&self.fd).map_err(io)
+        fsync(self.output.fd()).map_err(io)
     }
 }
 
@@ -454,7 +451,8 @@ mod tests {
         let root = Root::new();
         let made = root.make("/", "DATE").unwrap();
         let mut sink = made.create("vmcore").unwrap();
-        sink.fd = openat(CWD, "/dev/full", OFlags::WRONLY, Mode::empty()).unwrap();
+        let full = openat(CWD, "/dev/full", OFlags::WRONLY, Mode::empty()).unwrap();
+        sink.output = Output::new(full);
         assert_eq!(sink.write_at(0, b"x"), Err(IoError::NO_SPACE));
     }
 

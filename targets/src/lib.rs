@@ -15,12 +15,14 @@
 
 pub mod bus_path;
 mod bytes;
+mod clock;
 mod crc;
 pub mod device;
 mod directory;
 pub mod filesystem;
 mod io;
 mod mount_options;
+mod output;
 pub mod partition_table;
 pub mod raw;
 pub mod superblock;

@@ -2,19 +2,18 @@
 //! A whole block device as the dumpfile: the dump begins at its first byte, as `dd` would write it.
 
 use crate::device::Found;
-use crate::io::{Writeback, io, write_all_at};
+use crate::io::io;
+use crate::output::Output;
 use crate::text::Name;
 use collector::{IoError, Sink};
 use core::fmt;
-use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, SeekFrom, fsync, openat, seek};
 use rustix::io::Errno;
 
 /// A block device that nothing else writes to while it is open.
 pub struct Raw {
-    fd: OwnedFd,
+    output: Output,
     size_bytes: u64,
-    writeback: Writeback,
 }
 
 /// Why a block device cannot take a dump.
@@ -90,9 +89,8 @@ impl Raw {
             });
         }
         Ok(Self {
-            fd,
+            output: Output::new(fd),
             size_bytes,
-            writeback: Writeback::default(),
         })
     }
 
@@ -109,13 +107,11 @@ impl Sink for Raw {
         if end.is_none_or(|end| end > self.size_bytes) {
             return Err(IoError::NO_SPACE);
         }
-        write_all_at(&self.fd, offset, data)?;
-        self.writeback.wrote(&self.fd, offset, data.len());
-        Ok(())
+        self.output.write_at(offset, data)
     }
 
     fn sync(&mut self) -> Result<(), IoError> {
-        fsync(&self.fd).map_err(io)
+        fsync(self.output.fd()).map_err(io)
     }
 }
 
