@@ -83,11 +83,14 @@ def main():
     prog.set_core_dump(dump)
     prog.load_debug_info([vmlinux])
     said["release"] = prog["init_uts_ns"].name.release.string_().decode()
-    thread = prog.crashed_thread()
-    said["task"] = thread.object.comm.string_().decode()
-    said["pid"] = thread.tid
-    said["cpu"] = int(prog["panic_cpu"].counter)
-    said["stack"] = [frame.name for frame in thread.stack_trace()]
+    try:
+        said["cpu"] = int(prog["panic_cpu"].counter)
+        thread = prog.crashed_thread()
+        said["task"] = thread.object.comm.string_().decode()
+        said["pid"] = thread.tid
+        said["stack"] = [frame.name for frame in thread.stack_trace()]
+    except drgn.FaultError as error:
+        problems.append(f"the panicking task cannot be read: {error}")
 
     tasks = []
     said["tasks"] = tally(problems, "tasks", for_each_task(prog), lambda task: tasks.append(task.read_()))

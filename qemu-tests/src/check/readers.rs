@@ -31,7 +31,9 @@ pub struct Verdict {
     pub found: String,
     /// What it could not read or got wrong, in its own words; empty for a good dump.
     pub problems: Vec<String>,
-    /// The panicking task's stack, innermost frame first.
+    /// The panicking task's name and the CPU that it was on.
+    pub task: Option<(String, u32)>,
+    /// Its stack, innermost frame first.
     pub stack: Vec<String>,
 }
 
@@ -105,6 +107,9 @@ pub fn drgn(dump: &Path, vmlinux: &Path) -> Result<Verdict> {
     let count = |key: &str| said[key].as_u64().unwrap_or(0);
     verdict.stack = list("stack");
     verdict.problems = list("problems");
+    verdict.task = said["task"]
+        .as_str()
+        .map(|task| (task.to_owned(), count("cpu") as u32));
     if verdict.stack.len() < FRAMES {
         verdict.problems.push(format!(
             "only {} frames of the panicking task",
@@ -162,6 +167,7 @@ pub fn crash(dump: &Path, vmlinux: &Path, scratch: &Path) -> Result<Verdict> {
         .filter_map(|frame| frame.split_ascii_whitespace().nth(2))
         .map(str::to_owned)
         .collect();
+    verdict.task = task.and_then(task_and_cpu);
     let log = fs::read_to_string(&log).unwrap_or_default();
     let log_lines = log.lines().count();
     if !output.status.success() || verdict.stack.len() < FRAMES || log_lines < 100 {
@@ -173,6 +179,14 @@ pub fn crash(dump: &Path, vmlinux: &Path, scratch: &Path) -> Result<Verdict> {
         verdict.stack.join(" < ")
     );
     Ok(verdict)
+}
+
+/// The name and the CPU in the first line of crash's `bt`: `PID: 1  TASK: ffff...  CPU: 0  COMMAND: "init"`.
+fn task_and_cpu(line: &str) -> Option<(String, u32)> {
+    let (_, rest) = line.split_once("CPU:")?;
+    let (cpu, rest) = rest.split_once("COMMAND:")?;
+    let name = rest.trim().trim_matches('"');
+    Some((name.to_owned(), cpu.trim().parse().ok()?))
 }
 
 /// makedumpfile's own extraction of the log from `core`, a dumpfile or a vmcore. `scratch` is a folder for its file.
@@ -324,4 +338,16 @@ pub fn same_pages(ours: &Dumpfile, theirs: &Dumpfile) -> Verdict {
             .push(format!("{other} pages are present in only one of the two"));
     }
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crash_names_the_task() {
+        let line = "PID: 1        TASK: ffff88b5011fc800  CPU: 1    COMMAND: \"init\"";
+        assert_eq!(task_and_cpu(line), Some(("init".to_owned(), 1)));
+        assert_eq!(task_and_cpu("no task"), None);
+    }
 }

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What drgn, crash and makedumpfile see in a dump: who panicked, where, and that nothing they need is missing.
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::case::{Capture, Case};
+use qemu_tests::check::dumpfile::Dumpfile;
+use qemu_tests::check::memory::RamFile;
+use qemu_tests::check::page_exact;
+use qemu_tests::check::readers::{self, Verdict};
+use qemu_tests::crash::Crash;
+use qemu_tests::disk::Ext;
+use qemu_tests::machine::{Content, DiskPlan};
+use qemu_tests::run::run;
+use qemu_tests::setup::{self, Flavour};
+
+/// The panic was this task's, on this CPU, by way of these functions, innermost first.
+fn panicked(verdict: &Verdict, task: &str, cpu: u32, functions: &[&str]) -> Result<()> {
+    ensure!(verdict.is_good(), "{verdict}");
+    ensure!(
+        verdict.task == Some((task.to_owned(), cpu)),
+        "not {task} on CPU {cpu}: {verdict}"
+    );
+    let mut stack = verdict.stack.iter();
+    for function in functions {
+        // crash names a function's outlined part by itself.
+        let found = stack.any(|frame| frame.split('.').next() == Some(function));
+        ensure!(found, "no {function} at its place: {verdict}");
+    }
+    Ok(())
+}
+
+const BY_REQUEST: [&str; 4] = ["panic", "sysrq_handle_crash", "__handle_sysrq", "vfs_write"];
+
+fn case<'a>(name: &'a str, flavour: Flavour, content: Content<'a>, conf: &'a str) -> Case<'a> {
+    Case {
+        processors: 2,
+        crash: Crash::SysrqOnCpu(1),
+        ..Case::new(name, flavour, DiskPlan::virtio(content), conf)
+    }
+}
+
+fn ext<'a>(fstype: &'a str) -> Content<'a> {
+    Content::Ext(Ext::new(fstype, 256))
+}
+
+#[test]
+fn drgn_and_crash_find_who_panicked_on_6_1() -> Result<()> {
+    let capture = case("oracle-6.1", Flavour::Cloud6_1, ext("ext3"), "ext3 NODE\n").capture()?;
+    let dump = capture.saved()?.file("vmcore");
+    let vmlinux = setup::vmlinux(&capture.kernel)?;
+    panicked(&readers::drgn(&dump, &vmlinux)?, "sh", 1, &BY_REQUEST)?;
+    let crash = readers::crash(&dump, &vmlinux, capture.machine.work())?;
+    panicked(&crash, "sh", 1, &BY_REQUEST)?;
+    capture.clean_up()
+}
+
+#[test]
+fn drgn_finds_who_panicked_on_6_12() -> Result<()> {
+    let capture = case(
+        "oracle-6.12",
+        Flavour::Cloud6_12,
+        ext("ext4"),
+        "ext4 NODE\n",
+    )
+    .capture()?;
+    let dump = capture.saved()?.file("vmcore");
+    let vmlinux = setup::vmlinux(&capture.kernel)?;
+    panicked(&readers::drgn(&dump, &vmlinux)?, "sh", 1, &BY_REQUEST)?;
+    capture.clean_up()
+}
+
+#[test]
+fn drgn_and_crash_read_a_raw_partition_as_it_is() -> Result<()> {
+    let conf = "raw NODE\n";
+    let capture = case(
+        "oracle-raw-6.1",
+        Flavour::Cloud6_1,
+        Content::Blank(300),
+        conf,
+    )
+    .capture()?;
+    let dump = capture.saved_raw()?;
+    let vmlinux = setup::vmlinux(&capture.kernel)?;
+    panicked(&readers::drgn(&dump, &vmlinux)?, "sh", 1, &BY_REQUEST)?;
+    let crash = readers::crash(&dump, &vmlinux, capture.machine.work())?;
+    panicked(&crash, "sh", 1, &BY_REQUEST)?;
+    capture.clean_up()
+}
+
+#[test]
+fn drgn_finds_the_exit_of_init_on_6_12() -> Result<()> {
+    let capture = Case {
+        crash: Crash::InitExits,
+        ..case(
+            "oracle-init-exits",
+            Flavour::Cloud6_12,
+            ext("ext2"),
+            "ext2 NODE\n",
+        )
+    }
+    .capture()?;
+    let dump = capture.saved()?.file("vmcore");
+    let vmlinux = setup::vmlinux(&capture.kernel)?;
+    let verdict = readers::drgn(&dump, &vmlinux)?;
+    let cpu = verdict.task.as_ref().context("no task")?.1;
+    panicked(&verdict, "init", cpu, &["panic", "do_exit"])?;
+    capture.clean_up()
+}
+
+/// Debian's makedumpfile leaves out slab pages of 6.12: the readers must see that, or their praise is worth nothing.
+#[test]
+fn a_dump_without_some_slab_pages_is_noticed() -> Result<()> {
+    let capture = Case {
+        page_exact: Some(31),
+        ..case(
+            "oracle-lossy",
+            Flavour::Cloud6_12,
+            ext("ext4"),
+            "ext4 NODE\n",
+        )
+    }
+    .capture()?;
+    let ours = Dumpfile::open(&capture.saved()?.file("vmcore"))?;
+    let work = capture.machine.work();
+    let ram = RamFile::open(&work.join("ram"))?;
+    let core = readers::rebuild_vmcore(&ours, &ram, work)?;
+    let lossy = work.join("lossy");
+    run(setup::program("makedumpfile")?
+        .args(["-c", "-d", "31"])
+        .args([&core, &lossy]))?;
+    let compared = page_exact::compare(&Dumpfile::open(&lossy)?, &ram, 31, None)?;
+    assert!(!compared.is_exact(), "{compared}");
+    assert!(!lost_slab_pages(&capture, &lossy)?.is_good());
+    capture.clean_up()
+}
+
+fn lost_slab_pages(capture: &Capture, dump: &std::path::Path) -> Result<Verdict> {
+    let verdict = readers::drgn(dump, &setup::vmlinux(&capture.kernel)?)?;
+    let named = verdict
+        .problems
+        .iter()
+        .any(|problem| problem.contains("slab pages cannot be read"));
+    ensure!(named, "{verdict}");
+    Ok(verdict)
+}
