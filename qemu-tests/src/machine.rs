@@ -269,6 +269,21 @@ impl Machine {
     /// The builder does not build.
     pub fn mkkdumprd(&self, kernel: &Kernel, conf: &str, word: &str) -> Result<Command> {
         fs::write(self.host_root().join("kdump.devices"), &self.description)?;
+        // As the guests are: no Secure Boot, and Debian's kernels do not insist on signatures by themselves.
+        for (file, text) in [
+            (
+                "sys/kernel/security/lockdown",
+                "[none] integrity confidentiality",
+            ),
+            ("sys/module/module/parameters/sig_enforce", "N"),
+            ("proc/sys/kernel/osrelease", kernel.release.as_str()),
+        ] {
+            let path = self.host_root().join(file);
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(path, text)?;
+        }
         let conf_file = self.work.join("kdump.conf");
         fs::write(&conf_file, conf)?;
         let mut command = Command::new(artifacts::mkkdumprd()?);
