@@ -97,12 +97,12 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
         None => host.inside(&format!("/lib/modules/{release}")),
     };
     let index = Index::read(&directory)?;
-    let closure = closure::close(
-        &index,
+    let kernel = closure::Kernel {
         release,
-        &firmware_directories(&host, release),
-        &resolved.needs,
-    )?;
+        firmware_directories: firmware_directories(&host, release),
+        takes_unsigned: host.takes_unsigned_modules(release),
+    };
+    let closure = closure::close(&index, &kernel, &resolved.needs)?;
 
     let mut busybox = None;
     if resolved.failure_action == FailureAction::Shell {

@@ -43,6 +43,12 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         "\nModules, in this order; each has {} to load, and one that fails is logged and passed over",
         Seconds(bounds.module_s)
     )?;
+    if closure.is_unsigned {
+        writeln!(
+            text,
+            "  (without signatures: nothing enforces them on this machine, and checking them takes long)"
+        )?;
+    }
     if closure.modules.is_empty() {
         writeln!(text, "  none: all that is needed is built in")?;
     }

@@ -12,6 +12,7 @@
 //! | first kernel's command line, swap | `/proc/cmdline`, `/proc/swaps` |
 //! | block devices | `/kdump.devices` ([`description`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
 //! | keyboards | `/sys/class/input` |
+//! | whether modules need signatures | `/sys/kernel/security/lockdown`, `/sys/module/module/parameters/sig_enforce`, `/proc/sys/kernel/osrelease`, `/boot/config-RELEASE` |
 //! | shell | `/bin/busybox`, `/usr/bin/busybox` |
 
 pub mod description;
@@ -230,6 +231,26 @@ impl Host {
         ))
     }
 
+    /// A capture kernel of this release, started by this host, loads modules that carry no signature. What is not known
+    /// counts as no.
+    ///
+    /// The capture kernel gets the first kernel's command line and firmware, so that what enforces signatures there
+    /// enforces them in both; but another kernel may be built to insist.
+    #[must_use]
+    pub fn takes_unsigned_modules(&self, release: &str) -> bool {
+        let is = |path: &str, value: &str| self.text(path).is_some_and(|text| text.trim() == value);
+        let no_lockdown = self
+            .text("/sys/kernel/security/lockdown")
+            .is_some_and(|text| text.contains("[none]"));
+        let may_do_without = is("/proc/sys/kernel/osrelease", release)
+            || self
+                .text(&format!("/boot/config-{release}"))
+                .is_some_and(|text| {
+                    text.contains("CONFIG_MODULES=y") && !text.contains("CONFIG_MODULE_SIG_FORCE=y")
+                });
+        no_lockdown && may_do_without && is("/sys/module/module/parameters/sig_enforce", "N")
+    }
+
     /// The busybox that can run alone in an image, where the host has one.
     #[must_use]
     pub fn static_busybox(&self) -> Option<PathBuf> {
@@ -405,6 +426,51 @@ pub(crate) mod tests {
         assert_eq!(host.hostname, "db7");
         assert_eq!(host.parameter("root"), Some("UUID=1"));
         assert_eq!(host.parameter("init"), None);
+    }
+
+    #[test]
+    fn modules_go_unsigned_only_where_nothing_enforces_signatures() {
+        let files = [
+            (
+                "/sys/kernel/security/lockdown",
+                "[none] integrity confidentiality\n",
+            ),
+            ("/sys/module/module/parameters/sig_enforce", "N\n"),
+            ("/proc/sys/kernel/osrelease", "6.1.0\n"),
+        ];
+        assert!(Tree::new(&files).host().takes_unsigned_modules("6.1.0"));
+        for (position, worse) in ["none [integrity] confidentiality\n", "Y\n", "6.2.0\n"]
+            .into_iter()
+            .enumerate()
+        {
+            let mut changed = files;
+            changed[position].1 = worse;
+            assert!(
+                !Tree::new(&changed).host().takes_unsigned_modules("6.1.0"),
+                "{worse}"
+            );
+            let missing: Vec<_> = files
+                .iter()
+                .copied()
+                .filter(|file| file.0 != files[position].0)
+                .collect();
+            assert!(
+                !Tree::new(&missing).host().takes_unsigned_modules("6.1.0"),
+                "without {}",
+                files[position].0
+            );
+        }
+        let tree = Tree::new(&files);
+        tree.write(
+            "/boot/config-6.2.0",
+            b"CONFIG_MODULES=y\n# CONFIG_MODULE_SIG_FORCE is not set\n",
+        );
+        assert!(tree.host().takes_unsigned_modules("6.2.0"));
+        tree.write(
+            "/boot/config-6.2.0",
+            b"CONFIG_MODULES=y\nCONFIG_MODULE_SIG_FORCE=y\n",
+        );
+        assert!(!tree.host().takes_unsigned_modules("6.2.0"));
     }
 
     #[test]

@@ -92,6 +92,30 @@ pub(super) fn take_softdep(text: &str, pre: &mut Vec<String>, post: &mut Vec<Str
     }
 }
 
+/// What ends a module that carries a signature.
+const SIGNATURE_MAGIC: &[u8] = b"~Module signature appended~\n";
+/// `struct module_signature`: kinds, lengths of the signer's name and key id, padding, length of the signature.
+const SIGNATURE_INFO_BYTES: usize = 12;
+
+/// The length of a module without the signature at its end.
+///
+/// Source: Linux 6.12 `include/linux/module_signature.h`, `kernel/module/signing.c`.
+#[must_use]
+pub fn unsigned_bytes(module: &[u8]) -> usize {
+    let signed = || {
+        let rest = module.strip_suffix(SIGNATURE_MAGIC)?;
+        let (rest, info) = rest.split_at_checked(rest.len().checked_sub(SIGNATURE_INFO_BYTES)?)?;
+        let [_, _, _, signer, key_id, _, _, _, length @ ..] = info else {
+            return None;
+        };
+        let length = usize::try_from(u32::from_be_bytes(length.try_into().ok()?)).ok()?;
+        rest.len()
+            .checked_sub(length)?
+            .checked_sub(usize::from(*signer) + usize::from(*key_id))
+    };
+    signed().unwrap_or(module.len())
+}
+
 fn section<Elf: FileHeader<Endian = Endianness>>(
     elf: &[u8],
 ) -> object::read::Result<Option<&[u8]>> {
@@ -168,6 +192,24 @@ pub(crate) mod tests {
             read(&module_file("depends=\0")).unwrap().depends,
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn a_signature_is_measured_by_what_it_says_of_itself() {
+        let file = module_file("license=GPL\0");
+        let signed = |length: u32| {
+            let mut signed = file.clone();
+            signed.extend(b"signer and key id, signature");
+            signed.extend([0, 0, 2, 6, 12, 0, 0, 0]);
+            signed.extend(length.to_be_bytes());
+            signed.extend(SIGNATURE_MAGIC);
+            signed
+        };
+        assert_eq!(unsigned_bytes(&signed(10)), file.len());
+        assert_eq!(unsigned_bytes(&file), file.len());
+        // One that claims more than the file has is left for the kernel to refuse.
+        assert_eq!(unsigned_bytes(&signed(u32::MAX)), signed(0).len());
+        assert_eq!(unsigned_bytes(SIGNATURE_MAGIC), SIGNATURE_MAGIC.len());
     }
 
     #[test]
