@@ -67,6 +67,7 @@ fn ext_file_systems_are_what_their_mkfs_made() {
         assert!(superblock.free_bytes() > 8 * MIB && superblock.free_bytes() < 16 * MIB);
         assert!(superblock.is_clean && !superblock.needs_recovery && !superblock.has_errors);
         assert_eq!(superblock.to_string(), kind.word());
+        assert!(!superblock.is_notable());
         agrees_with_blkid(&image);
     }
 }
@@ -94,14 +95,14 @@ fn what_the_kernel_left_in_the_superblock_is_told() {
     };
     set("set_super_value state 2");
     let superblock = read(&image);
-    assert!(superblock.has_errors && !superblock.is_clean);
+    assert!(superblock.has_errors && !superblock.is_clean && superblock.is_notable());
     assert_eq!(
         superblock.to_string(),
         "ext4, errors recorded: a file system check is due"
     );
     set("set_super_value state 1");
     set("feature needs_recovery");
-    assert!(read(&image).needs_recovery);
+    assert!(read(&image).needs_recovery && read(&image).is_notable());
     assert_eq!(read(&image).to_string(), "ext4, journal to be replayed");
     set("set_super_value last_mounted /var/crash");
     assert_eq!(read(&image).last_mounted.to_string(), "/var/crash");

@@ -171,6 +171,12 @@ impl Superblock {
             .saturating_mul(u64::from(self.block_bytes))
     }
 
+    /// Its [`Display`](fmt::Display) says more than the type.
+    #[must_use]
+    pub const fn is_notable(&self) -> bool {
+        self.needs_recovery || !self.is_clean || matches!(self.checksum, Checksum::Wrong)
+    }
+
     /// What it is known by.
     #[must_use]
     pub fn identity(&self) -> Identity {
