@@ -31,7 +31,7 @@ use rustix::fs::Mode;
 use rustix::mount::UnmountFlags;
 use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
-use targets::filesystem::{Directory, FileSink, Filesystem};
+use targets::filesystem::{self, Directory, FileSink, Filesystem, Probed};
 use targets::raw::Raw;
 
 /// What the manifest may have; far more than any had.
@@ -170,6 +170,12 @@ impl Run<'_> {
                 ..
             } => {
                 let mount_point = mount_point(job.number)?;
+                // A journal to be replayed takes its time, recorded errors may be why a mount fails.
+                if let Ok(Probed::Ext(superblock)) = filesystem::probe(&found)
+                    && superblock.is_notable()
+                {
+                    log!("{}: {superblock}", found.node);
+                }
                 let filesystem = Filesystem::mount(&found, fstype, mount_options, &mount_point)
                     .map_err(reason)?;
                 let result = self.filesystem(&filesystem, path, vmcore, memory);
