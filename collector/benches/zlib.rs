@@ -1,46 +1,103 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The page encoder beside C zlib as makedumpfile uses it, on real pages: `cargo bench --bench zlib -- FILE…`.
+//! The page encoder beside C zlib as makedumpfile uses it: `cargo bench -p kdumprd-collector --bench zlib -- FILE…`.
 //!
-//! A file is cut into pages of 4 KiB, whose zero pages are left out, as a dump leaves them out. Each page is one call.
-//! Time is this process's CPU time, the best of three rounds; only ratios carry from one machine to another. Both
-//! outputs count as a page where they are not shorter than it.
+//! Of a dumpfile, whatever wrote it, all pages are taken; any other file is cut into pages of 4 KiB. Zero pages are left
+//! out, as a dump leaves them out. Each page is one call, and what does not get shorter counts as a page.
+//!
+//! Both encoders take turns on the same 64 pages; of each turn the fastest of some rounds counts. So another program
+//! that runs at the same time costs both the same, and mostly nothing. Only the ratios carry to another machine.
+//!
+//! `ONLY=ours` or `ONLY=peer` runs one encoder, and `ROUNDS=1` runs it once: for counting instructions with
+//! `valgrind --tool=callgrind`.
 
 #![allow(missing_docs, reason = "a benchmark")]
 
 use collector::codec::zlib::Encoder;
+use collector::kdump::{ReadError, Reader};
+use collector::{IoError, Source, address::Pfn};
 use flate2::{Compress, Compression, FlushCompress};
+use std::env;
+use std::fs::File;
 use std::hint::black_box;
-use std::time::Instant;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
+const BATCH: usize = 64;
 
-struct Result {
-    seconds: f64,
-    out_bytes: u64,
+struct Disk(File);
+
+impl Source for Disk {
+    fn size_bytes(&self) -> u64 {
+        self.0.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        self.0.read_exact_at(buf, offset).map_err(|_| IoError::END)
+    }
 }
 
-fn measure(pages: &[&[u8]], mut compress: impl FnMut(&[u8], &mut [u8]) -> Option<usize>) -> Result {
-    let mut out = [0; PAGE + 64];
-    let mut best = f64::INFINITY;
-    let mut out_bytes = 0;
-    for _ in 0..rounds() {
-        out_bytes = 0;
-        let start = Instant::now();
-        for page in pages {
-            let bytes = compress(black_box(page), &mut out).filter(|&bytes| bytes < PAGE);
-            out_bytes += bytes.unwrap_or(PAGE) as u64;
+/// All pages of a dumpfile, or of a file that is none.
+fn pages(path: &str) -> Vec<u8> {
+    let file = File::open(path).unwrap_or_else(|error| panic!("opening {path}: {error}"));
+    let mut memory = vec![0; Reader::<Disk>::MEMORY_BYTES];
+    let mut reader = match Reader::open(Disk(file), &mut memory) {
+        Ok(reader) => reader,
+        Err(ReadError::Header(_) | ReadError::Io(..)) => {
+            return std::fs::read(path).unwrap_or_else(|error| panic!("reading {path}: {error}"));
         }
-        best = best.min(start.elapsed().as_secs_f64());
+        Err(error) => panic!("reading {path}: {error}"),
+    };
+    let mut all = Vec::new();
+    let mut page = vec![0; reader.page_bytes()];
+    let mut from = Pfn(0);
+    while let Some(pfn) = reader.next_page(from).expect("the bitmap can be read") {
+        match reader.read_page(pfn, &mut page) {
+            Ok(()) => all.extend_from_slice(&page),
+            Err(error) => panic!("reading {path}: {error}"),
+        }
+        from = Pfn(pfn.0 + 1);
     }
-    Result {
-        seconds: best,
-        out_bytes,
+    all
+}
+
+/// One encoder's account.
+#[derive(Default)]
+struct Account {
+    time: Duration,
+    bytes: usize,
+}
+
+impl Account {
+    /// Encodes all pages and returns how long that took and how many bytes it made.
+    fn turn(batch: &[&[u8]], mut encode: impl FnMut(&[u8], &mut [u8]) -> Option<usize>) -> Self {
+        let mut out = [0; PAGE + 64];
+        let start = Instant::now();
+        let mut bytes = 0;
+        for page in batch {
+            let length = encode(black_box(page), &mut out).unwrap_or(PAGE);
+            bytes += length.min(PAGE);
+        }
+        Self {
+            time: start.elapsed(),
+            bytes,
+        }
+    }
+
+    fn print(&self, name: &str, pages: usize) {
+        let megabytes = (pages * PAGE) as f64 / 1e6;
+        println!(
+            "  {name}: {:6.1} MB/s, {:5.2} % of the size",
+            megabytes / self.time.as_secs_f64(),
+            self.bytes as f64 * 100.0 / (pages * PAGE) as f64
+        );
     }
 }
 
-/// compress2(level 1): a state for each call.
-fn c_zlib(page: &[u8], out: &mut [u8]) -> Option<usize> {
-    let mut zlib = Compress::new(Compression::new(1), true);
+/// compress2() at level 1, but for its memory, which is not allocated anew for each page: how long that takes depends
+/// on the rest of the heap, and makedumpfile mostly has it cheap.
+fn peer(zlib: &mut Compress, page: &[u8], out: &mut [u8]) -> Option<usize> {
+    zlib.reset();
     match zlib.compress(page, out, FlushCompress::Finish) {
         Ok(flate2::Status::StreamEnd) => usize::try_from(zlib.total_out()).ok(),
         _ => None,
@@ -48,51 +105,65 @@ fn c_zlib(page: &[u8], out: &mut [u8]) -> Option<usize> {
 }
 
 fn main() {
-    let files = std::env::args()
+    let rounds = env::var("ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok());
+    let rounds: usize = rounds.unwrap_or(5);
+    let only = env::var("ONLY").unwrap_or_default();
+    let files: Vec<String> = env::args()
         .skip(1)
-        .filter(|arg| !arg.starts_with("--"));
-    let only = std::env::var("ONLY").unwrap_or_default();
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    if files.is_empty() {
+        println!("zlib: give one or more dumpfiles, or any files, as arguments");
+    }
     for file in files {
-        let bytes = std::fs::read(&file).expect("the file can be read");
+        let bytes = pages(&file);
         let pages: Vec<&[u8]> = bytes
             .chunks_exact(PAGE)
             .filter(|page| page.iter().any(|&byte| byte != 0))
             .collect();
         let mut encoder = Encoder::new();
-        let megabytes = (pages.len() * PAGE) as f64 / 1e6;
-        println!("{file}: {} pages", pages.len());
-        let mut c = None;
-        if only != "ours" {
-            let r = measure(&pages, c_zlib);
-            println!(
-                "  C zlib 1: {:7.1} MB/s  {:5.2} %",
-                megabytes / r.seconds,
-                r.out_bytes as f64 / megabytes / 1e4
-            );
-            c = Some(r);
-        }
-        if only != "c" {
-            let r = measure(&pages, |page, out| encoder.compress(page, out));
-            print!(
-                "  ours:     {:7.1} MB/s  {:5.2} %",
-                megabytes / r.seconds,
-                r.out_bytes as f64 / megabytes / 1e4
-            );
-            if let Some(c) = c {
-                print!(
-                    "   {:.2} times as fast, {:.4} of the size",
-                    c.seconds / r.seconds,
-                    r.out_bytes as f64 / c.out_bytes as f64
-                );
+        let mut zlib = Compress::new(Compression::new(1), true);
+        let (mut ours_all, mut peer_all) = (Account::default(), Account::default());
+        for batch in pages.chunks(BATCH) {
+            let (mut ours_best, mut peer_best) = (Duration::MAX, Duration::MAX);
+            for round in 0..rounds {
+                if only != "peer" {
+                    let ours = Account::turn(batch, |page, out| encoder.compress(page, out));
+                    ours_best = ours_best.min(ours.time);
+                    ours_all.bytes += if round == 0 { ours.bytes } else { 0 };
+                }
+                if only != "ours" {
+                    let peer = Account::turn(batch, |page, out| peer(&mut zlib, page, out));
+                    peer_best = peer_best.min(peer.time);
+                    peer_all.bytes += if round == 0 { peer.bytes } else { 0 };
+                }
             }
-            println!();
+            ours_all.time += if only == "peer" {
+                Duration::ZERO
+            } else {
+                ours_best
+            };
+            peer_all.time += if only == "ours" {
+                Duration::ZERO
+            } else {
+                peer_best
+            };
+        }
+        println!("{file}: {} pages", pages.len());
+        if only != "ours" {
+            peer_all.print("zlib 1", pages.len());
+        }
+        if only != "peer" {
+            ours_all.print("ours  ", pages.len());
+        }
+        if only.is_empty() {
+            println!(
+                "  {:.2} times as fast, {:.4} of the size",
+                peer_all.time.as_secs_f64() / ours_all.time.as_secs_f64(),
+                ours_all.bytes as f64 / peer_all.bytes as f64
+            );
         }
     }
-}
-
-fn rounds() -> usize {
-    std::env::var("ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(3)
 }

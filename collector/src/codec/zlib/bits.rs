@@ -9,8 +9,8 @@ pub(super) const SLACK_BYTES: usize = 8;
 /// What does not fit is dropped: who writes knows the number of bits beforehand and asks [`BitWriter::has_room`].
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
-    out: &'a mut [u8],
-    at: usize,
+    /// What has not been written yet.
+    rest: &'a mut [u8],
     waiting: u64,
     count: u32,
 }
@@ -18,17 +18,34 @@ pub(super) struct BitWriter<'a> {
 impl<'a> BitWriter<'a> {
     pub(super) const fn new(out: &'a mut [u8]) -> Self {
         Self {
-            out,
-            at: 0,
+            rest: out,
             waiting: 0,
             count: 0,
         }
     }
 
+    /// Lets `write` work on a copy of the writer. A copy is kept in registers; the writer itself, which somebody else may
+    /// look at, would be brought up to date in memory with every bit.
+    #[inline(always)]
+    pub(super) fn in_registers(&mut self, write: impl FnOnce(&mut BitWriter<'a>)) {
+        let mut copy = BitWriter {
+            rest: core::mem::take(&mut self.rest),
+            waiting: self.waiting,
+            count: self.count,
+        };
+        write(&mut copy);
+        *self = copy;
+    }
+
     /// Whether this many bits more, and the padding up to a whole byte, have room.
     pub(super) const fn has_room(&self, bits: usize) -> bool {
         let bytes = (self.count as usize + bits).div_ceil(8);
-        self.at + bytes + SLACK_BYTES <= self.out.len()
+        bytes + SLACK_BYTES <= self.rest.len()
+    }
+
+    /// Bytes that have not been written yet.
+    pub(super) const fn rest_bytes(&self) -> usize {
+        self.rest.len()
     }
 
     /// Adds the lowest `count` bits of `value`, which has no others.
@@ -41,26 +58,27 @@ impl<'a> BitWriter<'a> {
     /// Moves whole bytes into the slice.
     #[inline(always)]
     pub(super) fn flush(&mut self) {
-        if let Some(word) = self.out.get_mut(self.at..self.at + 8) {
-            word.copy_from_slice(&self.waiting.to_le_bytes());
+        let rest = core::mem::take(&mut self.rest);
+        if let Some((word, _)) = rest.split_first_chunk_mut() {
+            *word = self.waiting.to_le_bytes();
+            self.rest = &mut rest[(self.count >> 3 & 7) as usize..];
         }
-        self.at += (self.count >> 3) as usize;
         self.waiting >>= self.count & 56;
         self.count &= 7;
     }
 
-    /// Fills the last byte up with zeros and returns how many bytes there are.
-    pub(super) fn align(&mut self) -> usize {
+    /// Fills the last byte up with zeros.
+    pub(super) fn align(&mut self) {
         self.count = self.count.next_multiple_of(8);
         self.flush();
-        self.at
     }
 
     /// Adds bytes; the bits before them end with a byte.
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
-        if let Some(place) = self.out.get_mut(self.at..self.at + bytes.len()) {
+        let rest = core::mem::take(&mut self.rest);
+        if let Some((place, rest)) = rest.split_at_mut_checked(bytes.len()) {
             place.copy_from_slice(bytes);
+            self.rest = rest;
         }
-        self.at += bytes.len();
     }
 }

@@ -2,7 +2,7 @@
 //! One block of RFC 1951: literals and matches to bits.
 
 use super::bits::BitWriter;
-use super::huffman::{self, Builder};
+use super::huffman::{Builder, ROOM, Word};
 use super::matches::Matches;
 use super::symbols::{
     DISTANCES, END, FIRST_LENGTH, LITERALS, distance_extra_bits, length_extra_bits,
@@ -19,20 +19,15 @@ const LENGTHS_ORDER: [usize; LENGTHS] = [
     16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
 ];
 
-/// A code word, its first bit lowest, and the number of extra bits that follow it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Word {
-    bits: u16,
-    len: u8,
-    extra_bits: u8,
-}
-
-/// The code words of both alphabets. Rounded up, so that no index is out of range.
+/// The words of both alphabets. More room than symbols, so that no index is out of range.
 #[derive(Debug)]
 struct Code {
-    literals: [Word; 512],
+    literals: [Word; ROOM],
     distances: [Word; 32],
 }
+
+/// A chunk that takes fewer bits than this in the fixed code is not worth a table, which takes some 300.
+const WORTH_A_TABLE: usize = 1000;
 
 /// What a block begins with.
 const STORED: u64 = 0;
@@ -71,7 +66,7 @@ impl Code {
             extra_bits: 0,
         };
         let mut code = Self {
-            literals: [none; 512],
+            literals: [none; ROOM],
             distances: [none; 32],
         };
         let mut symbol = FIRST_LENGTH;
@@ -94,9 +89,11 @@ impl Code {
 pub(super) struct Blocks {
     builder: Builder,
     code: Code,
-    /// The lengths of all words of both alphabets, one behind the other, as the stream has them.
-    lens: [u8; LITERALS + DISTANCES],
-    /// The same as symbols of the code for lengths: a symbol, and the value of its extra bits.
+    /// The symbols that have a word.
+    literals: [u16; ROOM],
+    distances: [u16; ROOM],
+    lengths: [u16; ROOM],
+    /// The lengths of all words as symbols of the code for lengths, each with the value of its extra bits.
     runs: [(u8, u8); LITERALS + DISTANCES],
 }
 
@@ -105,9 +102,14 @@ struct Table {
     literals: usize,
     distances: usize,
     runs: usize,
-    lens: [u8; LENGTHS],
-    lens_count: usize,
+    words: [Word; LENGTHS],
+    words_count: usize,
+    /// Bits of the table and of all symbols, without the extra bits of lengths and distances.
     bits: usize,
+    /// The same in the fixed code, which has no table.
+    fixed_bits: usize,
+    /// The extra bits of lengths and distances.
+    extra_bits: usize,
 }
 
 impl Blocks {
@@ -115,13 +117,23 @@ impl Blocks {
         Self {
             builder: Builder::new(),
             code: Code::new(),
-            lens: [0; LITERALS + DISTANCES],
+            literals: [0; ROOM],
+            distances: [0; ROOM],
+            lengths: [0; ROOM],
             runs: [(0, 0); LITERALS + DISTANCES],
         }
     }
 
-    /// Writes a chunk as it is.
-    pub(super) fn write_stored(chunk: &[u8], last: bool, out: &mut BitWriter<'_>) {
+    /// Writes a chunk as it is; `false` as [`Blocks::write`].
+    pub(super) fn write_stored(
+        chunk: &[u8],
+        last: bool,
+        behind_bytes: usize,
+        out: &mut BitWriter<'_>,
+    ) -> bool {
+        if !out.has_room(8 * (chunk.len() + 5 + behind_bytes)) {
+            return false;
+        }
         out.put(u64::from(last), 1);
         out.put(STORED, 2);
         out.align();
@@ -129,9 +141,10 @@ impl Blocks {
         out.put_bytes(&len.to_le_bytes());
         out.put_bytes(&(!len).to_le_bytes());
         out.put_bytes(chunk);
+        true
     }
 
-    /// Writes a block in the way that takes the fewest bits, and says whether there was room for it and for
+    /// Writes a block in the way that takes the fewest bits; `false` where there is no room for it and for
     /// `behind_bytes` more.
     pub(super) fn write(
         &mut self,
@@ -140,167 +153,209 @@ impl Blocks {
         behind_bytes: usize,
         out: &mut BitWriter<'_>,
     ) -> bool {
-        let counts = matches.counts();
-        let table = self.make_table(matches);
-        let (literal_lens, distance_lens) = self.lens.split_at(table.literals);
-        let sum = |counts: &[u16], lens: &[u8]| -> usize {
-            let products = counts.iter().zip(lens);
-            products
-                .map(|(&count, &len)| u32::from(count) * u32::from(len))
-                .sum::<u32>() as usize
-        };
-        let dynamic = table.bits
-            + sum(&counts.literals, literal_lens)
-            + sum(&counts.distances, &distance_lens[..table.distances]);
-        let fixed = FIXED_CODE.literals.iter().zip(&counts.literals);
-        let fixed = fixed
-            .map(|(word, &count)| u32::from(word.len) * u32::from(count))
-            .sum::<u32>() as usize
-            + 5 * counts
-                .distances
-                .iter()
-                .map(|&count| usize::from(count))
-                .sum::<usize>();
-        let stored = 8 * (matches.bytes().len() + 5);
-        let bits = 3 + fixed.min(dynamic) + counts.extra_bits as usize;
-        if !out.has_room(bits.min(stored) + 8 * behind_bytes) {
-            return false;
-        }
-        if stored <= bits {
-            Self::write_stored(matches.bytes(), last, out);
+        let behind_bits = 8 * behind_bytes;
+        let most = matches.most_fixed_bits();
+        if most < WORTH_A_TABLE && out.has_room(most + behind_bits) {
+            out.put(u64::from(last) | FIXED << 1, 3);
+            write_sequences(matches, &FIXED_CODE, out);
             return true;
         }
-        out.put(u64::from(last), 1);
-        if fixed <= dynamic {
-            out.put(FIXED, 2);
+        let table = self.make_table(matches);
+        let bits = 3 + table.bits.min(table.fixed_bits) + table.extra_bits;
+        if bits >= 8 * (matches.bytes().len() + 5) {
+            return Self::write_stored(matches.bytes(), last, behind_bytes, out);
+        }
+        if !out.has_room(bits + behind_bits) {
+            return false;
+        }
+        if table.fixed_bits <= table.bits {
+            out.put(u64::from(last) | FIXED << 1, 3);
             write_sequences(matches, &FIXED_CODE, out);
         } else {
-            out.put(DYNAMIC, 2);
-            self.write_table(&table, out);
-            let words = &mut self.code.literals;
-            huffman::words(&self.lens[..table.literals], |symbol, bits, len| {
-                words[symbol & 511].bits = bits;
-                words[symbol & 511].len = len;
-            });
-            let words = &mut self.code.distances;
-            let lens = &self.lens[table.literals..][..table.distances];
-            huffman::words(lens, |symbol, bits, len| {
-                words[symbol & 31].bits = bits;
-                words[symbol & 31].len = len;
-            });
+            out.put(u64::from(last) | DYNAMIC << 1, 3);
+            out.in_registers(|out| self.write_table(&table, out));
             write_sequences(matches, &self.code, out);
         }
         true
     }
 
-    /// Makes a code for these counts, and its table.
+    /// Makes a code for the chunk's counts, and its table.
     fn make_table(&mut self, matches: &Matches) -> Table {
         let counts = matches.counts();
-        let mut lens = [0; LITERALS];
-        self.builder.lengths(&counts.literals, LIMIT, &mut lens);
-        let literals = FIRST_LENGTH.max(used(&lens));
-        self.lens[..literals].copy_from_slice(&lens[..literals]);
-        let mut lens = [0; DISTANCES];
-        self.builder.lengths(&counts.distances, LIMIT, &mut lens);
-        let distances = used(&lens);
-        self.lens[literals..][..distances].copy_from_slice(&lens[..distances]);
-
-        let mut run_counts = [0_u16; LENGTHS];
-        let runs = self.find_runs(literals + distances, &mut run_counts);
-        let mut lens = [0; LENGTHS];
-        self.builder.lengths(&run_counts, LENGTHS_LIMIT, &mut lens);
-        let lens_count = LENGTHS_ORDER
-            .iter()
-            .rposition(|&symbol| lens[symbol] != 0)
-            .map_or(4, |last| (last + 1).max(4));
-        let mut bits = 5 + 5 + 4 + 3 * lens_count;
-        for (symbol, (&count, &len)) in run_counts.iter().zip(&lens).enumerate() {
-            bits += usize::from(count) * (usize::from(len) + run_extra_bits(symbol) as usize);
-        }
-        Table {
+        let Code {
             literals,
             distances,
+        } = &mut self.code;
+        let builder = &mut self.builder;
+        let made = builder.make(&counts.literals, LIMIT, literals, &mut self.literals);
+        let literals = &self.literals[..made.used];
+        let made_distances = builder.make(&counts.distances, LIMIT, distances, &mut self.distances);
+        let distances = &self.distances[..made_distances.used];
+
+        let (mut fixed_bits, mut extra_bits) = (0, 0);
+        for &symbol in literals {
+            let count = usize::from(counts.literals[usize::from(symbol)]);
+            let word = FIXED_CODE.literals[usize::from(symbol) & (ROOM - 1)];
+            fixed_bits += count * usize::from(word.len);
+            extra_bits += count * usize::from(word.extra_bits);
+        }
+        for &symbol in distances {
+            let count = usize::from(counts.distances[usize::from(symbol)]);
+            let word = FIXED_CODE.distances[usize::from(symbol) & 31];
+            fixed_bits += count * usize::from(word.len);
+            extra_bits += count * usize::from(word.extra_bits);
+        }
+
+        let end = |symbols: &[u16]| symbols.last().map_or(1, |&last| usize::from(last) + 1);
+        let (literals_end, distances_end) = (end(literals), end(distances));
+        let mut runs = Runs::new(&mut self.runs);
+        for &symbol in literals {
+            let symbol = usize::from(symbol);
+            runs.put(symbol, self.code.literals[symbol & (ROOM - 1)].len);
+        }
+        for &symbol in distances {
+            let symbol = usize::from(symbol);
+            runs.put(literals_end + symbol, self.code.distances[symbol & 31].len);
+        }
+        runs.end();
+        let (run_counts, runs) = (runs.counts, runs.count);
+
+        let mut words = [Word::default(); LENGTHS];
+        let lengths = &mut self.lengths;
+        let made_runs = builder.make(&run_counts, LENGTHS_LIMIT, &mut words, lengths);
+        let words_count = LENGTHS_ORDER
+            .iter()
+            .rposition(|&symbol| words[symbol].len != 0)
+            .map_or(4, |last| (last + 1).max(4));
+        let mut bits = 5 + 5 + 4 + 3 * words_count;
+        for (symbol, word) in words.iter_mut().enumerate().skip(16) {
+            word.extra_bits = run_extra_bits(symbol) as u8;
+            bits += usize::from(run_counts[symbol]) * usize::from(word.extra_bits);
+        }
+        bits += (made.bits + made_distances.bits + made_runs.bits) as usize;
+        Table {
+            literals: literals_end,
+            distances: distances_end,
             runs,
-            lens,
-            lens_count,
+            words,
+            words_count,
             bits,
+            fixed_bits,
+            extra_bits,
         }
     }
 
-    /// Fills `runs` with the first `count` lengths, and says how many runs they are.
-    fn find_runs(&mut self, count: usize, counts: &mut [u16; LENGTHS]) -> usize {
-        let mut runs = 0;
-        let mut push = |symbol: u8, extra: u8| {
-            self.runs[runs] = (symbol, extra);
-            counts[usize::from(symbol)] += 1;
-            runs += 1;
-        };
-        let lens = &self.lens[..count];
-        let mut at = 0;
-        while at < lens.len() {
-            let len = lens[at];
-            let start = at;
-            at += 1;
-            while at < lens.len() && lens[at] == len {
-                at += 1;
-            }
-            let mut run = at - start;
-            if len == 0 {
-                while run >= 11 {
-                    let now = run.min(138);
-                    push(18, (now - 11) as u8);
-                    run -= now;
-                }
-                if run >= 3 {
-                    push(17, (run - 3) as u8);
-                    run = 0;
-                }
-            } else {
-                push(len, 0);
-                run -= 1;
-                while run >= 3 {
-                    let now = run.min(6);
-                    push(16, (now - 3) as u8);
-                    run -= now;
-                }
-            }
-            for _ in 0..run {
-                push(len, 0);
-            }
-        }
-        runs
-    }
-
+    #[inline(always)]
     fn write_table(&self, table: &Table, out: &mut BitWriter<'_>) {
         out.put((table.literals - FIRST_LENGTH) as u64, 5);
         out.put((table.distances - 1) as u64, 5);
-        out.put((table.lens_count - 4) as u64, 4);
+        out.put((table.words_count - 4) as u64, 4);
         out.flush();
-        for (index, &symbol) in LENGTHS_ORDER[..table.lens_count].iter().enumerate() {
-            out.put(table.lens[symbol].into(), 3);
-            if index == 15 {
+        let (first, second) = LENGTHS_ORDER.split_at(table.words_count.min(16));
+        for &symbol in first {
+            out.put(table.words[symbol].len.into(), 3);
+        }
+        out.flush();
+        for &symbol in &second[..table.words_count - first.len()] {
+            out.put(table.words[symbol].len.into(), 3);
+        }
+        for (index, &(symbol, extra)) in self.runs[..table.runs].iter().enumerate() {
+            // Two take at most 2 * (7 + 7) bits, and what stood before them at most 9 + 7.
+            if index % 2 == 0 {
                 out.flush();
             }
+            let word = table.words[usize::from(symbol) % LENGTHS];
+            out.put(word.bits.into(), word.len.into());
+            out.put(extra.into(), word.extra_bits.into());
         }
         out.flush();
-        let mut words = [(0_u16, 0_u8); 32];
-        huffman::words(&table.lens, |symbol, bits, len| {
-            words[symbol & 31] = (bits, len)
-        });
-        for &(symbol, extra) in &self.runs[..table.runs] {
-            let (bits, len) = words[usize::from(symbol & 31)];
-            out.put(bits.into(), len.into());
-            out.put(extra.into(), run_extra_bits(symbol.into()));
-            out.flush();
-        }
     }
 }
 
-/// One past the last symbol that has a word; at least 1.
-fn used(lens: &[u8]) -> usize {
-    lens.iter()
-        .rposition(|&len| len != 0)
-        .map_or(1, |last| last + 1)
+/// The lengths of code words, one symbol behind the other, on their way to runs.
+struct Runs<'a> {
+    out: &'a mut [(u8, u8); LITERALS + DISTANCES],
+    count: usize,
+    counts: [u16; LENGTHS],
+    /// The symbol that comes next.
+    next: usize,
+    /// The length that came last, and how often it came one after the other.
+    len: u8,
+    times: usize,
+}
+
+impl<'a> Runs<'a> {
+    const fn new(out: &'a mut [(u8, u8); LITERALS + DISTANCES]) -> Self {
+        Self {
+            out,
+            count: 0,
+            counts: [0; LENGTHS],
+            next: 0,
+            len: 0,
+            times: 0,
+        }
+    }
+
+    /// The length of a symbol's word; the symbols before it that were not put have none.
+    #[inline(always)]
+    fn put(&mut self, symbol: usize, len: u8) {
+        let gap = symbol - self.next;
+        self.next = symbol + 1;
+        if gap == 0 && len == self.len {
+            self.times += 1;
+            return;
+        }
+        self.end();
+        if gap != 0 {
+            self.zeros(gap);
+        }
+        self.len = len;
+        self.times = 1;
+    }
+
+    /// What came last is a run.
+    #[inline(always)]
+    fn end(&mut self) {
+        if self.times == 0 {
+            return;
+        }
+        self.push(self.len, 0);
+        let mut times = self.times - 1;
+        while times >= 3 {
+            let now = times.min(6);
+            self.push(16, (now - 3) as u8);
+            times -= now;
+        }
+        for _ in 0..times {
+            self.push(self.len, 0);
+        }
+        self.times = 0;
+    }
+
+    #[inline(always)]
+    fn zeros(&mut self, mut times: usize) {
+        while times >= 11 {
+            let now = times.min(138);
+            self.push(18, (now - 11) as u8);
+            times -= now;
+        }
+        if times >= 3 {
+            self.push(17, (times - 3) as u8);
+            return;
+        }
+        for _ in 0..times {
+            self.push(0, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, symbol: u8, extra: u8) {
+        if let Some(place) = self.out.get_mut(self.count) {
+            *place = (symbol, extra);
+        }
+        self.count += 1;
+        self.counts[usize::from(symbol) % LENGTHS] += 1;
+    }
 }
 
 /// The extra bits of a symbol of the code for lengths.
@@ -315,22 +370,39 @@ const fn run_extra_bits(symbol: usize) -> u32 {
 
 /// Writes the chunk's literals and matches, and the end of the block.
 fn write_sequences(matches: &Matches, code: &Code, out: &mut BitWriter<'_>) {
+    out.in_registers(|out| put_sequences(matches, code, out));
+}
+
+#[inline(always)]
+fn put_sequences(matches: &Matches, code: &Code, out: &mut BitWriter<'_>) {
     let mut rest = matches.bytes();
     for sequence in matches.sequences() {
         let Some((literals, behind)) = rest.split_at_checked(sequence.literals.into()) else {
             break;
         };
+        let put = |out: &mut BitWriter<'_>, byte: u8| {
+            let word = code.literals[usize::from(byte)];
+            out.put(word.bits.into(), word.len.into());
+        };
         let (fours, few) = literals.as_chunks::<4>();
         for four in fours {
             for &byte in four {
-                let word = code.literals[usize::from(byte)];
-                out.put(word.bits.into(), word.len.into());
+                put(out, byte);
             }
             out.flush();
         }
-        for &byte in few {
-            let word = code.literals[usize::from(byte)];
-            out.put(word.bits.into(), word.len.into());
+        match *few {
+            [] => {}
+            [a] => put(out, a),
+            [a, b] => {
+                put(out, a);
+                put(out, b);
+            }
+            [a, b, c, ..] => {
+                put(out, a);
+                put(out, b);
+                put(out, c);
+            }
         }
         out.flush();
         if sequence.length == 0 {
@@ -338,14 +410,18 @@ fn write_sequences(matches: &Matches, code: &Code, out: &mut BitWriter<'_>) {
         }
         rest = behind.get(sequence.length.into()..).unwrap_or_default();
         let mut put = |word: Word, over: u16| {
-            out.put(word.bits.into(), word.len.into());
-            let extra_bits = u32::from(word.extra_bits);
-            out.put(u64::from(over) & ((1 << extra_bits) - 1), extra_bits);
+            let extra = u64::from(over) & ((1 << word.extra_bits) - 1);
+            let bits = u64::from(word.bits) | extra << word.len;
+            out.put(bits, u32::from(word.len) + u32::from(word.extra_bits));
         };
-        let symbol = FIRST_LENGTH + usize::from(sequence.length_symbol);
-        put(code.literals[symbol], sequence.length - 3);
-        let symbol = usize::from(sequence.distance_symbol & 31);
-        put(code.distances[symbol], sequence.distance - 1);
+        put(
+            code.literals[FIRST_LENGTH + usize::from(sequence.length_symbol)],
+            sequence.length - 3,
+        );
+        put(
+            code.distances[usize::from(sequence.distance_symbol & 31)],
+            sequence.distance,
+        );
         out.flush();
     }
     let end = code.literals[END];

@@ -1,117 +1,171 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Prefix codes of limited length, made from counts.
+//! Prefix codes of limited length, made from counts. Source: RFC 1951 section 3.2.2.
 
-/// The most symbols of an alphabet, with room up to a round number.
-pub(super) const MOST_SYMBOLS: usize = 288;
-/// The longest code word that RFC 1951 allows.
+/// Room for the symbols of any alphabet, and a mask for it.
+pub(super) const ROOM: usize = 512;
+const MASK: usize = ROOM - 1;
+/// The longest code word that the format allows.
 const MOST_BITS: usize = 15;
 /// Counts from here on are sorted among themselves; they are few, as all counts of a chunk add up to little.
 const BUCKETS: usize = 64;
+/// So few symbols are sorted without buckets.
+const FEW: usize = 24;
+/// A leaf is a symbol with its count above it.
+const SYMBOL_BITS: u32 = 9;
+
+/// A code word, its first bit lowest, and the number of extra bits that follow it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Word {
+    pub(super) bits: u16,
+    pub(super) len: u8,
+    pub(super) extra_bits: u8,
+}
+
+/// A code that was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// Symbols that have a word: the first ones of `used`.
+    pub(super) used: usize,
+    /// Bits that all symbols take together, without their extra bits.
+    pub(super) bits: u32,
+}
 
 /// Memory to make codes in.
 #[derive(Debug)]
 pub(super) struct Builder {
-    /// The symbols that occur, in their own order.
-    used: [u16; MOST_SYMBOLS],
-    /// The symbols that occur, rarest first.
-    sorted: [u16; MOST_SYMBOLS],
+    /// The symbols that occur as leaves, rarest first.
+    leaves: [u32; ROOM],
     /// Inner nodes of the tree: first their weight, then their parent's place, then their depth.
-    nodes: [u32; MOST_SYMBOLS],
+    nodes: [u32; ROOM],
 }
 
 impl Builder {
     pub(super) const fn new() -> Self {
         Self {
-            used: [0; MOST_SYMBOLS],
-            sorted: [0; MOST_SYMBOLS],
-            nodes: [0; MOST_SYMBOLS],
+            leaves: [0; ROOM],
+            nodes: [0; ROOM],
         }
     }
 
-    /// Sets `lens` to the length of each symbol's code word, 0 for one that does not occur.
+    /// Makes a code for these counts: sets the words of the symbols that occur, and lists them in `used` in their order.
     ///
-    /// No length is above `limit`, and the code is complete: decoders refuse one with gaps. So where fewer than two
+    /// No word is longer than `limit`, and the code is complete: decoders refuse one with gaps. So where fewer than two
     /// symbols occur, others get a word too. `limit` is at most 15 and has room for all symbols.
-    pub(super) fn lengths(&mut self, counts: &[u16], limit: usize, lens: &mut [u8]) {
-        lens.fill(0);
-        let used = self.sort(counts);
-        if used < 2 {
-            let only = if used == 1 { self.sorted[0] } else { 0 };
-            lens[usize::from(only)] = 1;
-            lens[usize::from(only == 0)] = 1;
-            return;
+    pub(super) fn make(
+        &mut self,
+        counts: &[u16],
+        limit: usize,
+        words: &mut [Word],
+        used: &mut [u16; ROOM],
+    ) -> Made {
+        let mut count = 0;
+        for (symbol, &times) in counts.iter().enumerate() {
+            // No branch: which symbols occur is hard to foresee.
+            used[count & MASK] = symbol as u16;
+            count += usize::from(times != 0);
         }
-        self.join(counts, used);
-        let by_length = self.count_lengths(used, limit);
+        if count < 2 {
+            let only = if count == 1 { used[0] } else { 0 };
+            used[0] = 0;
+            used[1] = only.max(1);
+            count = 2;
+        }
+        let symbols = &used[..count];
+        self.sort(counts, symbols);
+        self.join(count);
+        let by_length = self.count_lengths(count, limit);
+
         // The rarest get the longest words.
-        let mut symbols = self.sorted[..used].iter();
+        let mut bits = 0;
+        let mut leaves = self.leaves[..count].iter();
         for length in (1..=limit).rev() {
-            for &symbol in symbols.by_ref().take(by_length[length].into()) {
-                lens[usize::from(symbol)] = length as u8;
+            for &leaf in leaves.by_ref().take(by_length[length].into()) {
+                words[leaf as usize & MASK].len = length as u8;
+                bits += (leaf >> SYMBOL_BITS) * length as u32;
             }
         }
+        let mut next = [0_u16; MOST_BITS + 1];
+        let mut first = 0;
+        for (next, count) in next.iter_mut().zip(by_length) {
+            *next = first;
+            first = (first + count) << 1;
+        }
+        for &symbol in symbols {
+            let word = &mut words[usize::from(symbol)];
+            let next = &mut next[usize::from(word.len & 15)];
+            let [low, high] = next.to_le_bytes();
+            let reversed =
+                u32::from(REVERSED[usize::from(low)]) << 8 | u32::from(REVERSED[usize::from(high)]);
+            word.bits = (reversed >> (16 - (word.len & 15))) as u16;
+            *next += 1;
+        }
+        Made { used: count, bits }
     }
 
-    /// Fills `sorted` with the symbols that occur and says how many they are.
-    fn sort(&mut self, counts: &[u16]) -> usize {
-        let bucket = |count: u16| usize::from(count).min(BUCKETS - 1);
-        let mut used = 0;
+    /// Fills `leaves` with the symbols that occur.
+    fn sort(&mut self, counts: &[u16], symbols: &[u16]) {
+        let leaf =
+            |symbol: u16| u32::from(counts[usize::from(symbol)]) << SYMBOL_BITS | u32::from(symbol);
+        if symbols.len() <= FEW {
+            for (place, &symbol) in self.leaves.iter_mut().zip(symbols) {
+                *place = leaf(symbol);
+            }
+            insert_each(&mut self.leaves[..symbols.len()]);
+            return;
+        }
+        let bucket = |leaf: u32| ((leaf >> SYMBOL_BITS) as usize).min(BUCKETS - 1);
         let mut starts = [0_u16; BUCKETS];
-        for (symbol, &count) in counts.iter().enumerate() {
-            // No branch: which symbols occur is hard to foresee.
-            self.used[used.min(MOST_SYMBOLS - 1)] = symbol as u16;
-            used += usize::from(count != 0);
-            starts[bucket(count)] += 1;
+        for &symbol in symbols {
+            starts[bucket(leaf(symbol))] += 1;
         }
         let mut sum = 0;
-        for start in &mut starts[1..] {
+        for start in &mut starts {
             let here = *start;
             *start = sum;
             sum += here;
         }
         let often = usize::from(starts[BUCKETS - 1]);
-        for &symbol in &self.used[..used] {
-            let place = &mut starts[bucket(counts[usize::from(symbol)])];
-            self.sorted[usize::from(*place)] = symbol;
+        for &symbol in symbols {
+            let leaf = leaf(symbol);
+            let place = &mut starts[bucket(leaf)];
+            self.leaves[usize::from(*place) & MASK] = leaf;
             *place += 1;
         }
-        let often = &mut self.sorted[often..used];
-        for end in 1..often.len() {
-            let symbol = often[end];
-            let mut at = end;
-            while at > 0 && counts[usize::from(often[at - 1])] > counts[usize::from(symbol)] {
-                often[at] = often[at - 1];
-                at -= 1;
-            }
-            often[at] = symbol;
-        }
-        used
+        insert_each(&mut self.leaves[often..symbols.len()]);
     }
 
     /// Joins the two lightest trees until one is left: `nodes` then has each inner node's parent, the root last.
     ///
     /// Leaves are sorted and inner nodes come out sorted, so the lightest is always next in one of the two rows.
-    fn join(&mut self, counts: &[u16], used: usize) {
-        let weight = |leaf: usize, sorted: &[u16; MOST_SYMBOLS]| match sorted[..used].get(leaf) {
-            Some(&symbol) => u32::from(counts[usize::from(symbol)]),
-            None => u32::MAX,
-        };
+    fn join(&mut self, count: usize) {
+        // A leaf behind the last is never the lighter one, and neither is an inner node that is yet to come.
+        const NONE: u32 = u32::MAX >> SYMBOL_BITS;
+        self.leaves[count & MASK] = u32::MAX;
         let (mut leaf, mut inner) = (0, 0);
-        let mut leaf_weight = weight(0, &self.sorted);
-        for node in 0..used - 1 {
+        let mut leaf_weight = self.leaves[0] >> SYMBOL_BITS;
+        let mut inner_weight = NONE;
+        for node in 0..count - 1 {
             let mut sum = 0;
             for _ in 0..2 {
-                if inner < node && self.nodes[inner] < leaf_weight {
-                    sum += self.nodes[inner];
-                    self.nodes[inner] = node as u32;
+                if inner_weight < leaf_weight {
+                    sum += inner_weight;
+                    self.nodes[inner & MASK] = node as u32;
                     inner += 1;
+                    inner_weight = if inner < node {
+                        self.nodes[inner & MASK]
+                    } else {
+                        NONE
+                    };
                 } else {
                     sum += leaf_weight;
                     leaf += 1;
-                    leaf_weight = weight(leaf, &self.sorted);
+                    leaf_weight = self.leaves[leaf & MASK] >> SYMBOL_BITS;
                 }
             }
-            self.nodes[node] = sum;
+            self.nodes[node & MASK] = sum;
+            if inner == node {
+                inner_weight = sum;
+            }
         }
     }
 
@@ -119,21 +173,34 @@ impl Builder {
     ///
     /// Beginning with the root's two children, each inner node turns one word into two that are a bit longer. One that
     /// would pass the limit takes the longest word that may still grow. Either way the code stays complete.
-    fn count_lengths(&mut self, used: usize, limit: usize) -> [u16; MOST_BITS + 1] {
+    fn count_lengths(&mut self, count: usize, limit: usize) -> [u16; MOST_BITS + 1] {
         let mut by_length = [0_u16; MOST_BITS + 1];
         by_length[1] = 2;
-        self.nodes[used - 2] = 0;
-        for node in (0..used - 2).rev() {
-            let depth = self.nodes[self.nodes[node] as usize] + 1;
+        self.nodes[count - 2] = 0;
+        for node in (0..count - 2).rev() {
+            let depth = self.nodes[self.nodes[node] as usize & MASK] + 1;
             self.nodes[node] = depth;
             let mut length = (depth as usize).min(limit - 1);
-            while by_length[length] == 0 {
+            while by_length[length & 15] == 0 {
                 length -= 1;
             }
-            by_length[length] -= 1;
-            by_length[length + 1] += 2;
+            by_length[length & 15] -= 1;
+            by_length[(length + 1) & 15] += 2;
         }
         by_length
+    }
+}
+
+/// Sorts by taking one after the other to its place.
+fn insert_each(leaves: &mut [u32]) {
+    for end in 1..leaves.len() {
+        let leaf = leaves[end];
+        let mut at = end;
+        while at > 0 && leaves[at - 1] > leaf {
+            leaves[at] = leaves[at - 1];
+            at -= 1;
+        }
+        leaves[at] = leaf;
     }
 }
 
@@ -147,31 +214,6 @@ static REVERSED: [u8; 256] = {
     }
     bytes
 };
-
-/// The code words for these lengths, the first bit lowest. Source: RFC 1951 section 3.2.2.
-pub(super) fn words(lens: &[u8], mut set: impl FnMut(usize, u16, u8)) {
-    let mut next = [0_u16; MOST_BITS + 1];
-    for &len in lens {
-        next[usize::from(len & 15)] += 1;
-    }
-    let mut code = 0;
-    next[0] = 0;
-    for first in &mut next {
-        let count = *first;
-        *first = code;
-        code = (code + count) << 1;
-    }
-    for (symbol, &len) in lens.iter().enumerate() {
-        // No branch: a symbol without a word gets one of no bits.
-        let len = len & 15;
-        let word = &mut next[usize::from(len)];
-        let [low, high] = word.to_le_bytes();
-        let bits =
-            u32::from(REVERSED[usize::from(low)]) << 8 | u32::from(REVERSED[usize::from(high)]);
-        set(symbol, (bits >> (16 - len)) as u16, len);
-        *word += u16::from(len != 0);
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -196,42 +238,61 @@ mod tests {
 
     /// Checks what decoders insist on, and returns the bits that the code takes.
     fn check(counts: &[u16], limit: usize) -> u32 {
-        let mut lens = vec![99; counts.len()];
-        Builder::new().lengths(counts, limit, &mut lens);
-        assert!(lens.iter().all(|&len| usize::from(len) <= limit));
-        let kraft: u32 = lens
-            .iter()
-            .filter(|&&len| len != 0)
-            .map(|&len| 1 << (15 - len))
-            .sum();
-        assert_eq!(kraft, 1 << 15, "{counts:?}");
-        for (count, len) in counts.iter().zip(&lens) {
-            assert!(*count == 0 || *len != 0);
+        let mut words = [Word::default(); ROOM];
+        let mut used = [0; ROOM];
+        let made = Builder::new().make(counts, limit, &mut words, &mut used);
+        let used = &used[..made.used];
+        assert!(used.is_sorted());
+        for (symbol, &count) in counts.iter().enumerate() {
+            assert!(count == 0 || used.contains(&(symbol as u16)));
         }
+        let words: Vec<Word> = used
+            .iter()
+            .map(|&symbol| words[usize::from(symbol)])
+            .collect();
+        let kraft: u32 = words.iter().map(|word| 1 << (15 - word.len)).sum();
+        assert_eq!(kraft, 1 << 15, "{counts:?}");
         let mut seen = std::collections::BTreeSet::new();
-        words(&lens, |_, bits, len| {
+        let mut bits = 0;
+        for (word, &symbol) in words.iter().zip(used) {
+            assert!((1..=limit).contains(&word.len.into()));
+            assert!(u32::from(word.bits) < 1 << word.len);
             assert!(
-                len == 0 || seen.insert((len, bits)),
+                seen.insert((word.len, word.bits.reverse_bits())),
                 "two symbols with one word"
             );
-            assert!(u32::from(bits) < 1 << len);
-        });
-        counts
-            .iter()
-            .zip(&lens)
-            .map(|(&count, &len)| u32::from(count) * u32::from(len))
-            .sum()
+            bits += u32::from(counts[usize::from(symbol)]) * u32::from(word.len);
+        }
+        // The order of the format: words of a length count up with their symbols.
+        for len in 1..16 {
+            let of_len = words.iter().filter(|word| word.len == len);
+            assert!(of_len.map(|word| word.bits.reverse_bits()).is_sorted());
+        }
+        assert_eq!(made.bits, bits);
+        bits
     }
 
     #[test]
     fn words_are_those_of_the_rfc() {
-        // Section 3.2.2: lengths (3, 3, 3, 3, 3, 2, 4, 4) make 010, 011, 100, 101, 110, 00, 1110, 1111.
-        let mut found = Vec::new();
-        words(&[3, 3, 3, 3, 3, 2, 4, 4], |symbol, bits, len| {
-            found.push((symbol, bits.reverse_bits() >> (16 - len)));
-        });
-        let expected = [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111];
-        assert_eq!(found, expected.into_iter().enumerate().collect::<Vec<_>>());
+        // Lengths (3, 3, 3, 3, 3, 2, 4, 4) make 010, 011, 100, 101, 110, 00, 1110, 1111.
+        let counts = [4, 4, 4, 4, 4, 8, 2, 2];
+        let mut words = [Word::default(); ROOM];
+        Builder::new().make(&counts, 15, &mut words, &mut [0; ROOM]);
+        let words = words[..8].iter();
+        let words: Vec<_> = words
+            .map(|word| (word.bits.reverse_bits() >> (16 - word.len), word.len))
+            .collect();
+        let expected = [
+            (0b010, 3),
+            (0b011, 3),
+            (0b100, 3),
+            (0b101, 3),
+            (0b110, 3),
+            (0b00, 2),
+            (0b1110, 4),
+            (0b1111, 4),
+        ];
+        assert_eq!(words, expected);
     }
 
     #[test]

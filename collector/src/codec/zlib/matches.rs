@@ -26,7 +26,9 @@ pub(super) struct Sequence {
     pub(super) literals: u16,
     /// 3 to 258; 0 for none.
     pub(super) length: u16,
+    /// A distance less 1.
     pub(super) distance: u16,
+    /// Counted from the first length's.
     pub(super) length_symbol: u8,
     pub(super) distance_symbol: u8,
 }
@@ -36,7 +38,6 @@ pub(super) struct Sequence {
 pub(super) struct Counts {
     pub(super) literals: [u16; LITERALS],
     pub(super) distances: [u16; DISTANCES],
-    pub(super) extra_bits: u32,
 }
 
 /// A chunk, and what was found in it.
@@ -46,6 +47,8 @@ pub(super) struct Matches {
     len: usize,
     sequences: [Sequence; CHUNK / MIN_MATCH + 1],
     count: usize,
+    /// Literals among what was found.
+    literals: usize,
     counts: Counts,
     /// By the hash of four bytes, where they were last seen. An empty place says 0, where four bytes stand as well.
     heads: [u16; 1 << HASH_BITS],
@@ -64,10 +67,10 @@ impl Matches {
                 distance_symbol: 0,
             }; CHUNK / MIN_MATCH + 1],
             count: 0,
+            literals: 0,
             counts: Counts {
                 literals: [0; LITERALS],
                 distances: [0; DISTANCES],
-                extra_bits: 0,
             },
             heads: [0; 1 << HASH_BITS],
         }
@@ -88,14 +91,22 @@ impl Matches {
         &self.counts
     }
 
+    /// More bits than the chunk takes in the fixed code.
+    pub(super) const fn most_fixed_bits(&self) -> usize {
+        const LITERAL: usize = 9;
+        const MATCH: usize = 8 + 5 + 5 + 13;
+        const ENDS: usize = 3 + 7;
+        ENDS + LITERAL * self.literals + MATCH * self.count
+    }
+
     /// Takes a chunk of at most [`CHUNK`] bytes and finds its matches.
     pub(super) fn find(&mut self, chunk: &[u8]) {
         self.len = chunk.len();
         self.count = 0;
+        self.literals = 0;
         self.counts.literals.fill(0);
         self.counts.distances.fill(0);
         self.counts.literals[END] = 1;
-        self.counts.extra_bits = 0;
         self.chunk[..chunk.len()].copy_from_slice(chunk);
         self.chunk[chunk.len()..].fill(0);
         if !self.find_pattern() {
@@ -121,6 +132,7 @@ impl Matches {
 
     /// Adds literals and then a match of any length from 3 on, in pieces.
     fn push_matches(&mut self, literals: usize, mut length: usize, distance: usize) {
+        self.count_literals(0, literals);
         let mut at = 0;
         let mut from = literals;
         while length > 0 {
@@ -136,29 +148,27 @@ impl Matches {
         }
     }
 
-    /// Adds the literals from `from` to `at`, and the match there.
+    /// Adds the literals from `from` to `at`, and the match there. The literals have been counted.
     #[inline(always)]
     fn push(&mut self, from: usize, at: usize, length: usize, distance: usize) {
-        self.count_literals(from, at);
-        let length_symbol = symbols::length(length as u32 - 3);
-        let distance_symbol = symbols::distance(distance as u32 - 1);
-        self.counts.literals[FIRST_LENGTH + length_symbol as usize] += 1;
-        self.counts.distances[distance_symbol as usize] += 1;
-        self.counts.extra_bits += symbols::length_extra_bits(length_symbol)
-            + symbols::distance_extra_bits(distance_symbol);
+        let length_symbol = symbols::LENGTH[(length - 3) & 255];
+        let distance_symbol = symbols::distance(distance as u32 - 1) as u8;
+        self.counts.literals[(FIRST_LENGTH + usize::from(length_symbol)).min(LITERALS - 1)] += 1;
+        self.counts.distances[usize::from(distance_symbol).min(DISTANCES - 1)] += 1;
+        self.literals += at - from;
         self.sequences[self.count] = Sequence {
             literals: (at - from) as u16,
             length: length as u16,
-            distance: distance as u16,
-            length_symbol: length_symbol as u8,
-            distance_symbol: distance_symbol as u8,
+            distance: (distance - 1) as u16,
+            length_symbol,
+            distance_symbol,
         };
         self.count += 1;
     }
 
-    /// Adds the literals from `from` to the chunk's end.
+    /// Adds the literals from `from` to the chunk's end. They have been counted.
     fn push_end(&mut self, from: usize) {
-        self.count_literals(from, self.len);
+        self.literals += self.len - from;
         self.sequences[self.count] = Sequence {
             literals: (self.len - from) as u16,
             ..Sequence::default()
@@ -177,23 +187,33 @@ impl Matches {
     fn find_by_hash(&mut self) {
         self.heads.fill(0);
         let last = self.len.saturating_sub(MIN_MATCH);
+        // The first byte is a literal.
+        self.count_literals(0, self.len.min(1));
         let mut literals_from = 0;
         let mut at = 1;
         while at <= last {
             let word = self.word(at);
             let mut earlier = self.replace_head(word, at);
             if self.word(earlier) != word {
+                self.counts.literals[(word & 255) as usize] += 1;
+                at += 1;
                 // The longer nothing was found, the fewer places are looked at.
-                at += 1 + ((at - literals_from) >> PATIENCE);
+                let skip = (at - literals_from) >> PATIENCE;
+                if skip > 0 {
+                    let to = (at + skip).min(self.len);
+                    self.count_literals(at, to);
+                    at = to;
+                }
                 continue;
             }
             let mut length = self.match_length(earlier, at);
             if length < GOOD_MATCH && at < last {
-                let word = self.word(at + 1);
-                let other = self.replace_head(word, at + 1);
-                if self.word(other) == word {
+                let next = self.word(at + 1);
+                let other = self.replace_head(next, at + 1);
+                if self.word(other) == next {
                     let longer = self.match_length(other, at + 1);
                     if longer > length {
+                        self.counts.literals[(word & 255) as usize] += 1;
                         (at, earlier, length) = (at + 1, other, longer);
                     }
                 }
@@ -206,6 +226,7 @@ impl Matches {
                 self.replace_head(self.word(at - 1), at - 1);
             }
         }
+        self.count_literals(at.min(self.len), self.len);
         self.push_end(literals_from);
     }
 

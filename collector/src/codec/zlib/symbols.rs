@@ -11,19 +11,24 @@ pub(super) const END: usize = 256;
 /// The symbol of the shortest length.
 pub(super) const FIRST_LENGTH: usize = 257;
 
-/// The symbol of a length less 3, 0 to 255, counted from [`FIRST_LENGTH`].
-#[inline(always)]
-pub(super) const fn length(over: u32) -> u32 {
-    match over {
-        0..8 => over,
-        255.. => 28,
-        _ => {
-            // Four symbols for each doubling.
-            let extra_bits = over.ilog2() - 2;
-            (extra_bits << 2) + (over >> extra_bits)
-        }
+/// The symbols of all lengths less 3, counted from [`FIRST_LENGTH`].
+pub(super) static LENGTH: [u8; 256] = {
+    let mut symbols = [0; 256];
+    let mut over = 0;
+    while over < 256 {
+        symbols[over] = match over {
+            0..8 => over as u8,
+            255 => 28,
+            _ => {
+                // Four symbols for each doubling.
+                let extra_bits = over.ilog2() - 2;
+                ((extra_bits << 2) + (over >> extra_bits) as u32) as u8
+            }
+        };
+        over += 1;
     }
-}
+    symbols
+};
 
 /// The extra bits of a length's symbol.
 #[inline(always)]
@@ -64,7 +69,7 @@ mod tests {
         ];
         for value in 3..=258_u32 {
             let index = first.iter().rposition(|&first| first <= value).unwrap();
-            let symbol = length(value - 3);
+            let symbol = u32::from(LENGTH[value as usize - 3]);
             assert_eq!(symbol, index as u32);
             let extra_bits = length_extra_bits(symbol);
             let extra = (value - 3) & ((1 << extra_bits) - 1);

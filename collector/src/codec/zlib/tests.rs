@@ -123,12 +123,13 @@ fn noise_within_a_long_page_is_stored() {
 fn patterns_are_short_and_exact() {
     let mut random = Random(4);
     let mut encoder = Encoder::new();
-    for period in 1..=200 {
+    for period in (1..=130).chain([200, 500, 2000]) {
         let pattern: Vec<u8> = (0..period).map(|_| random.next() as u8).collect();
         for len in [64, 127, 128, 129, 130, 1000, 4095, 4096, 4097] {
             let page: Vec<u8> = pattern.iter().copied().cycle().take(len).collect();
             let bytes = round_trip(&mut encoder, &page);
-            if len == 4096 {
+            // Noise that comes again only much later is taken for noise.
+            if len == 4096 && period <= 64 {
                 assert!(bytes.unwrap() < 110 + 2 * period, "{period}: {bytes:?}");
             }
         }
@@ -195,10 +196,14 @@ fn a_stream_that_does_not_fit_is_given_up() {
     let mut encoder = Encoder::new();
     let page = fibonacci(4096);
     let needed = round_trip(&mut encoder, &page).unwrap() + bits::SLACK_BYTES;
-    for room in 0..needed {
-        assert_eq!(encoder.compress(&page, &mut vec![0; room]), None, "{room}");
-    }
     assert!(encoder.compress(&page, &mut vec![0; needed]).is_some());
+    for room in 0..needed {
+        // Where there is little room, a slower way may be found that takes less.
+        if let Some(bytes) = encoder.compress(&page, &mut vec![0; room]) {
+            assert!(bytes + bits::SLACK_BYTES <= room, "{room}");
+        }
+    }
+    assert_eq!(encoder.compress(&page, &mut vec![0; needed / 2]), None);
 }
 
 #[test]
