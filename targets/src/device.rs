@@ -243,24 +243,19 @@ pub fn wait<'s>(
     let listener = Listener::new();
     let system = System::open(roots).map_err(DeviceError::NoDeviceTree)?;
     loop {
+        if let Some(one) = look_at_known(&system, roots, spec) {
+            return Ok(found(&system, roots, &one));
+        }
         let matches = look(&system, spec, Reading::Likely, survey, tick)?;
         tick();
         match *matches.right.as_slice() {
             [] => {}
-            [only] => return Ok(found(&system, roots, only)),
-            [first, second, ..] => {
-                // The last word between equals has the name that the host knew it by.
-                let known = matches
-                    .right
-                    .iter()
-                    .find(|one| node(roots, &one.name) == *spec.known_as);
-                return match known {
-                    Some(known) => Ok(found(&system, roots, *known)),
-                    None => Err(DeviceError::Ambiguous {
-                        wanted: spec,
-                        names: [first.name, second.name],
-                    }),
-                };
+            [ref only] => return Ok(found(&system, roots, only)),
+            [ref first, ref second, ..] => {
+                return Err(DeviceError::Ambiguous {
+                    wanted: spec,
+                    names: [first.name, second.name],
+                });
             }
         }
         let waited = now().saturating_sub(start);
@@ -287,7 +282,6 @@ enum Reading {
     Everything,
 }
 
-#[derive(Clone, Copy)]
 struct Match {
     name: KernelName,
     size_bytes: u64,
@@ -299,6 +293,19 @@ struct Matches {
     right: Vec<Match, 8>,
     /// The identity is right and the size is not.
     other_size: Option<(KernelName, u64)>,
+}
+
+/// The device that has the name the host knew it by, when it has the identity and the size too. It has the last word
+/// between equals, so that no other needs to be read: with many disks, or with one that answers to nothing, that counts.
+fn look_at_known(system: &System, roots: &Roots<'_>, spec: &DeviceSpec<'_>) -> Option<Match> {
+    let below_dev = spec.known_as.strip_prefix(roots.dev)?.strip_prefix('/')?;
+    let mut name = KernelName::EMPTY;
+    for byte in below_dev.bytes() {
+        name.push(&[if byte == b'/' { b'!' } else { byte }]);
+    }
+    let size_bytes = system.size_bytes(&name).filter(|&size| size > 0)?;
+    let has_size = spec.size_bytes.is_none_or(|wanted| wanted == size_bytes);
+    (has_size && examine(system, spec, &name, None, true).0).then_some(Match { name, size_bytes })
 }
 
 fn look<'s>(
@@ -461,7 +468,7 @@ fn node(roots: &Roots<'_>, name: &KernelName) -> Name {
     Text::format(format_args!("{}/{}", roots.dev, System::node_name(name)))
 }
 
-fn found(system: &System, roots: &Roots<'_>, one: Match) -> Found {
+fn found(system: &System, roots: &Roots<'_>, one: &Match) -> Found {
     Found {
         node: node(roots, &one.name),
         name: one.name,

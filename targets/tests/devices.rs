@@ -184,6 +184,17 @@ fn two_devices_of_one_identity_are_told_apart_by_size_then_by_name_or_not_at_all
     let known_as = format!("{}/vdb", machine.dev);
     wanted.known_as = &known_as;
     assert_eq!(machine.find(&wanted).unwrap().name.to_string(), "vdb");
+    // No other is even looked at.
+    let mut survey = Survey::new();
+    wait(
+        &wanted,
+        &machine.roots(),
+        Duration::ZERO,
+        &mut survey,
+        &mut || {},
+    )
+    .unwrap();
+    assert_eq!(survey.candidates(), []);
     let node = machine.block(&format!("{VIRTIO}/vdc"), 24 * MIB);
     machine.ext(&node, 24 * MIB, UUID, "crash");
     wanted.size_bytes = Some(24 * MIB);

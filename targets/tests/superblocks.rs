@@ -141,6 +141,14 @@ fn a_superblock_with_a_wrong_byte_is_told_by_its_checksum() {
         head[position] ^= 0x10;
     }
     assert!(told > 1000);
+    for len in 0..head.len() {
+        let mut device = Sparse {
+            size_bytes: len as u64,
+            pieces: vec![(0, head[..len].to_vec())],
+        };
+        let found = identify(&mut device).unwrap();
+        assert_eq!(found.is_some(), len >= 2048, "{len}");
+    }
 }
 
 #[test]
