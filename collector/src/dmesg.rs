@@ -3,7 +3,9 @@
 //!
 //! Since 5.10 the log is a ring of descriptors, each with an info struct beside it and text in a second ring. Nothing
 //! is locked, so a crash can leave records half written; they are told by their state and left out. Lines are as
-//! `makedumpfile --dump-dmesg` 1.7.2 writes them.
+//! `makedumpfile --dump-dmesg` 1.7.2 writes them, but for bytes above 0x7f, which it sign-extends: we write `\xe9` where
+//! it writes `\xffffffe9`. Since 1.7.5 it also prints which task or CPU wrote a line; the kernel's own console does so
+//! only when built with `CONFIG_PRINTK_CALLER`, which a vmcore does not tell, and so we do not.
 //!
 //! Source: Linux 6.12 `kernel/printk/printk_ringbuffer.c`, comment at its top and `get_data()`.
 #![warn(

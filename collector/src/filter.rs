@@ -10,12 +10,12 @@ use crate::address::{Pfn, VirtAddr};
 use crate::bitmap::{GRAIN_PFNS, Window};
 use crate::io::Source;
 use crate::mem_map::{MemMap, Piece};
-use crate::page::{PageKind, Rules, Verdict};
+use crate::page::{MAX_PAGE_BYTES, PageKind, Rules, Verdict};
 use crate::stats::Stats;
 use crate::vmcore::Vmcore;
 
 /// What the filter needs of memory to read `struct page`s into, where a source cannot be viewed in place.
-pub(crate) const FILTER_BYTES: usize = 512 * 512;
+pub(crate) const FILTER_BYTES: usize = 512 * MAX_PAGE_BYTES;
 
 /// One pass over the mem_map, in ascending order, a window at a time.
 pub(crate) struct Filter {
@@ -40,6 +40,25 @@ impl Filter {
     /// Whether a pass would change nothing.
     pub(crate) const fn excludes_nothing(&self) -> bool {
         self.rules.exclude_nothing()
+    }
+
+    /// Whether this page by itself would be left out. One whose `struct page` cannot be read would not.
+    pub(crate) fn would_exclude<S: Source>(
+        &mut self,
+        vmcore: &mut Vmcore<'_, S>,
+        pfn: u64,
+    ) -> bool {
+        let size = self.rules.page_bytes();
+        let page_bytes = u64::try_from(size).unwrap_or(u64::MAX);
+        let piece = self.map.locate(vmcore, pfn, page_bytes);
+        let inside = pfn.saturating_sub(piece.start).wrapping_mul(page_bytes);
+        let mut page = [0; MAX_PAGE_BYTES];
+        let (Some(first), Some(page)) = (piece.first, page.get_mut(..size)) else {
+            return false;
+        };
+        let address = VirtAddr(first.0.wrapping_add(inside));
+        vmcore.read_by_tables(address, page).is_ok()
+            && self.rules.verdict(page, None, pfn) != Verdict::Keep
     }
 
     /// Begins another pass.

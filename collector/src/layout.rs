@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel facts that filtering needs, resolved once and checked.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing
+)]
 
 use config::DumpLevel;
 
@@ -82,7 +87,18 @@ fn resolve_filter<S: Source>(
         ));
     })?;
     let map = MemMap::resolve(vmcore, rules.page_bytes(), defaults)?;
-    Ok(Filter::new(rules, map))
+    let mut filter = Filter::new(rules, map);
+    // Whatever else the rules make of this kernel: its own image is nothing that any level leaves out.
+    let info = vmcore.vmcoreinfo();
+    for name in ["init_uts_ns", "swapper_pg_dir", "_stext"] {
+        if let Some(address) = info.symbol(name)
+            && let Ok((physical, _)) = vmcore.translate_by_tables(address)
+            && filter.would_exclude(vmcore, physical.0.wrapping_shr(vmcore.page_shift()))
+        {
+            return Err("the rules would leave out the kernel's own image");
+        }
+    }
+    Ok(filter)
 }
 
 /// Reads the first kernel's `struct new_utsname` through its page tables. That its release is the one of VMCOREINFO

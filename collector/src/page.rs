@@ -106,7 +106,7 @@ pub(crate) struct RuleOff {
 }
 
 /// The largest `struct page` that can be meant; it has 64 bytes on most machines.
-const MAX_PAGE_BYTES: usize = 512;
+pub(crate) const MAX_PAGE_BYTES: usize = 512;
 /// No kernel has a larger free block than 2^this pages.
 const MAX_ORDERS: u64 = 32;
 

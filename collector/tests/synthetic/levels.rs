@@ -443,6 +443,27 @@ fn page_tables_that_lead_elsewhere_lower_the_level_to_zero_pages() {
 }
 
 #[test]
+fn rules_that_would_leave_out_the_kernels_image_are_not_used() {
+    let mut machine = mixed(V6_12);
+    machine.anon(machine.image_pfn());
+    machine.finish();
+    for (level, used) in [(31, 1), (8, 0), (23, 23)] {
+        let (dump, stats, log) = collect(machine.vmcore(), level);
+        assert_eq!(stats.level_used.number(), used);
+        if used == level {
+            assert_eq!(log.warnings, [""; 0]);
+        } else {
+            assert_eq!(dump.pages.len(), machine.present().len());
+            assert!(
+                log.warnings[0].ends_with("the kernel's own image"),
+                "{:?}",
+                log.warnings
+            );
+        }
+    }
+}
+
+#[test]
 fn a_vmcore_without_vmcoreinfo_is_dumped_whole() {
     let mut machine = finished(V6_1);
     machine.info.clear();

@@ -243,6 +243,11 @@ impl Machine {
         machine
     }
 
+    /// The page in which the kernel's root table is, which is the first of its image.
+    pub(crate) fn image_pfn(&self) -> u64 {
+        self.root / PAGE
+    }
+
     /// A page of the kernel area, zeroed.
     pub(crate) fn take_page(&mut self) -> u64 {
         let pfn = self
