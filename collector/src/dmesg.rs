@@ -24,7 +24,7 @@ use crate::io::{IoError, Source};
 use crate::vmcore::{ReadError, Vmcore};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// What [`write`] needs of memory.
+/// What [`write()`] needs of memory.
 pub const DMESG_BYTES: usize = 2 * TABLE_BYTES + TEXT_BYTES + OUT_BYTES;
 
 /// Descriptors, and infos, that are read in one go.

@@ -11,6 +11,7 @@
 use core::fmt;
 
 use crate::bytes::{u16_at, u32_at, u64_at};
+use crate::kdump::header::SIGNATURE;
 
 /// Bytes of the file header.
 pub(crate) const FILE_HEADER_BYTES: usize = 64;
@@ -37,6 +38,8 @@ pub(crate) const MACHINE_X86_64: u16 = 62;
 pub enum ElfError {
     /// It does not begin with the ELF magic.
     NotElf,
+    /// It is a dumpfile already, not a vmcore.
+    Dumpfile,
     /// ELF, but of 32 bits.
     Elf32,
     /// ELF, but big-endian.
@@ -51,6 +54,7 @@ impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotElf => f.write_str("not an ELF file"),
+            Self::Dumpfile => f.write_str("a kdump-compressed file already, and not a vmcore"),
             Self::Elf32 => f.write_str("32-bit ELF is not supported"),
             Self::BigEndian => f.write_str("big-endian ELF is not supported"),
             Self::NotACore(number) => {
@@ -92,6 +96,9 @@ pub(crate) enum HeaderCount {
 
 /// Reads the file header.
 pub(crate) fn parse_file_header(bytes: &[u8; FILE_HEADER_BYTES]) -> Result<FileHeader, ElfError> {
+    if bytes.starts_with(&SIGNATURE) {
+        return Err(ElfError::Dumpfile);
+    }
     if !bytes.starts_with(b"\x7fELF") {
         return Err(ElfError::NotElf);
     }
@@ -232,6 +239,9 @@ mod tests {
             parse_file_header(&bytes)
         };
         assert_eq!(with(0, b'K'), Err(ElfError::NotElf));
+        let mut dumpfile = sample();
+        dumpfile[..8].copy_from_slice(b"KDUMP   ");
+        assert_eq!(parse_file_header(&dumpfile), Err(ElfError::Dumpfile));
         assert_eq!(with(4, 1), Err(ElfError::Elf32));
         assert_eq!(with(5, 2), Err(ElfError::BigEndian));
         assert_eq!(with(16, 2), Err(ElfError::NotACore(2)));
