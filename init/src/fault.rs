@@ -3,7 +3,7 @@
 //!
 //! `kdumprd.fault=segv@dump` on the capture kernel's command line makes the first attempt's child crash while it saves
 //! the vmcore. Words: `segv`, `kill`, `oom`, `hang`, `panic`; places: the steps `look`, `module`, `device`, `open`,
-//! `dmesg`, `dump`, `publish`, and `pid1` with `panic` alone; `@dump*` is every attempt's; several with commas between.
+//! `dmesg`, `dump`, `publish`, `final`, and `pid1` with `panic` alone; `@dump*` is every attempt's; several with commas between.
 //!
 //! This is harmless in a normal image: nothing writes the word there but a person who may set the capture kernel's command
 //! line, and who could have the dump fail by `init=` as well.

@@ -214,7 +214,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                 sync &= !switch_root::run(record, report, faults);
                 Last::RootFailed
             }
-            Step::Finish(action) => power::finish(action, &record.deadlines, report, sync),
+            Step::Finish(action) => power::finish(action, &record.deadlines, report, faults, sync),
         };
     }
 }
@@ -330,5 +330,12 @@ fn parse_record(bytes: &[u8]) -> Result<Record<'_>, record::RecordError<'_>> {
 fn no_record(report: &Report, why: core::fmt::Arguments<'_>) -> ! {
     log!("init {} started", env!("CARGO_PKG_VERSION"));
     log!("{}: {why}; rebuild the image; next: reboot", record::PATH);
-    power::finish(FinalAction::Reboot, &Deadlines::DEFAULT, report, false)
+    let faults = Faults::default();
+    power::finish(
+        FinalAction::Reboot,
+        &Deadlines::DEFAULT,
+        report,
+        &faults,
+        false,
+    )
 }

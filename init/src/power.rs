@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The end: sync, then reboot, halt or power off, each in a child with a deadline, and by force when that is over.
 
+use crate::fault::Faults;
 use crate::log;
 use crate::report::{Report, Step};
 use crate::supervise::{self, DONE, FAILED};
@@ -11,10 +12,17 @@ use rustix::fs::{Mode, OFlags};
 use rustix::system::RebootCommand;
 
 /// Ends the machine as `action` says. `sync` is false when a child that waits in the kernel would make it wait too.
-pub fn finish(action: FinalAction, deadlines: &Deadlines, report: &Report, sync: bool) -> ! {
+pub fn finish(
+    action: FinalAction,
+    deadlines: &Deadlines,
+    report: &Report,
+    faults: &Faults,
+    sync: bool,
+) -> ! {
     if sync {
         let outcome = supervise::run(deadlines, report, c"kdump-sync", &mut || {
             report.enter(Step::Final, 0);
+            faults.strike(Step::Final, 0);
             rustix::fs::sync();
             DONE
         });
@@ -26,6 +34,7 @@ pub fn finish(action: FinalAction, deadlines: &Deadlines, report: &Report, sync:
     // A device's shutdown may hang, so that PID 1 does not call it itself: it must be there to force the end.
     let outcome = supervise::run(deadlines, report, c"kdump-final", &mut || {
         report.enter(Step::Final, 0);
+        faults.strike(Step::Final, 0);
         match rustix::system::reboot(command(action)) {
             Ok(()) => DONE,
             Err(errno) => {
