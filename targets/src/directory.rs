@@ -235,6 +235,14 @@ impl FileSink {
         self.output.restart();
         Ok(())
     }
+
+    /// Cuts the file to its first `size_bytes`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn cut(&mut self, size_bytes: u64) -> Result<(), IoError> {
+        ftruncate(self.output.fd(), size_bytes).map_err(io)
+    }
 }
 
 impl Sink for FileSink {
