@@ -36,6 +36,8 @@ use targets::raw::Raw;
 
 /// What the manifest may have; far more than any had.
 const MANIFEST_BYTES: usize = 32 << 10;
+/// What is kept free for it before the vmcore is written: more than the manifest of one failed attempt has.
+const MANIFEST_ROOM: usize = 4096;
 /// The capture kernel's log is written in pieces of this size.
 const LOG_PIECE_BYTES: usize = 16 << 10;
 
@@ -234,6 +236,7 @@ impl Run<'_> {
         let _ = saved.release.push_str(vmcore.release());
 
         self.enter(Step::Dump);
+        let manifest_file = self.begin_manifest(&directory, &saved, memory);
         let mut sink = directory.create("vmcore").map_err(reason)?;
         let result = self
             .levels(&mut vmcore, memory, &mut sink, FileSink::restart)
@@ -249,8 +252,8 @@ impl Run<'_> {
                 match sink.sync() {
                     Ok(()) => {
                         let _ = write!(
-                            text,
-                            "; what fitted is in {}/vmcore-incomplete",
+                            Cut(&mut text),
+                            "; what was written is in {}/vmcore-incomplete",
                             directory.path()
                         );
                     }
@@ -265,7 +268,13 @@ impl Run<'_> {
             self.tell(stats);
         }
         self.aside("manifest.json", |run| {
-            run.manifest(&directory, &saved, &result, memory)
+            let mut file = manifest_file?;
+            let result = result.as_ref().map_err(String::as_str);
+            let bytes = run.manifest(&saved, result, memory)?;
+            file.write_at(0, bytes).map_err(reason)?;
+            file.cut(u64::try_from(bytes.len()).unwrap_or(0))
+                .map_err(reason)?;
+            directory.publish(file).map_err(reason)
         });
         self.aside("kexec-dmesg.log", |_| own_log(&directory, memory));
         result?;
@@ -348,13 +357,31 @@ impl Run<'_> {
         log!("vmcore: {}", Summary(stats, dump_ms));
     }
 
-    fn manifest(
+    /// The manifest of a dump that is under way, with the room that the final one needs: the dump may fill the disk, and
+    /// what is found after a power cut says what it is.
+    fn begin_manifest(
         &self,
         directory: &Directory<'_>,
         saved: &Saved,
-        result: &Result<Stats, Reason>,
         memory: &mut [u8],
-    ) -> Result<(), Reason> {
+    ) -> Result<FileSink, Reason> {
+        let length = self
+            .manifest(saved, Err("the dump was under way"), memory)?
+            .len();
+        let room = memory.get_mut(..MANIFEST_ROOM).unwrap_or(&mut []);
+        // White space behind the end is JSON too.
+        room.iter_mut().skip(length).for_each(|byte| *byte = b' ');
+        let mut file = directory.create("manifest.json").map_err(reason)?;
+        file.write_at(0, room).map_err(reason)?;
+        Ok(file)
+    }
+
+    fn manifest<'b>(
+        &self,
+        saved: &Saved,
+        result: Result<&Stats, &str>,
+        memory: &'b mut [u8],
+    ) -> Result<&'b [u8], Reason> {
         let manifest = Manifest {
             record: self.job.record,
             number: self.job.number,
@@ -363,19 +390,16 @@ impl Run<'_> {
             release: &saved.release,
             panic_line: self.job.panic_line,
             crash_time_s: saved.crash_time_s,
-            result: result.as_ref().map(|_| ()).map_err(String::as_str),
-            stats: result.as_ref().ok(),
+            result: result.map(|_| ()),
+            stats: result.ok(),
             dmesg_bytes: saved.dmesg_bytes,
             durations: &self.durations(),
             peak_memory_kib: peak_memory_kib(),
         };
-        let bytes = memory
+        memory
             .get_mut(..MANIFEST_BYTES)
             .and_then(|buffer| manifest.write(buffer))
-            .ok_or_else(|| reason("it does not fit"))?;
-        let mut sink = directory.create("manifest.json").map_err(reason)?;
-        sink.write_at(0, bytes).map_err(reason)?;
-        directory.publish(sink).map_err(reason)
+            .ok_or_else(|| reason("it does not fit"))
     }
 
     /// Does what the dump does not depend on: a failure is told and no more.

@@ -5,6 +5,7 @@ use crate::date::date;
 use crate::report::Step;
 use collector::Stats;
 use config::{Attempt, Record};
+use core::ffi::CStr;
 use core::fmt::{self, Display, Write as _};
 
 /// What the manifest tells.
@@ -31,7 +32,7 @@ pub struct Manifest<'a> {
     pub dmesg_bytes: Option<u64>,
     /// How long each step took, in milliseconds.
     pub durations: &'a [(Step, u64)],
-    /// The most memory that the attempt's process had, in KiB, with what it shares with PID 1.
+    /// The most memory that PID 1 and the attempt's process had, in KiB.
     pub peak_memory_kib: u64,
 }
 
@@ -219,11 +220,20 @@ impl fmt::Write for Escaped<'_, '_> {
     }
 }
 
-/// The most memory that this process had so far, in KiB; 0 when the kernel does not tell.
+/// The most memory that PID 1 and this process had so far, in KiB; what both share counts twice. 0 when the kernel does not
+/// tell.
 #[must_use]
 pub fn peak_memory_kib() -> u64 {
+    [c"/proc/1/status", c"/proc/self/status"]
+        .into_iter()
+        .map(peak_kib)
+        .fold(0, u64::saturating_add)
+}
+
+/// The peak of one process. Source: proc(5), `VmHWM`.
+fn peak_kib(status: &CStr) -> u64 {
     let mut buffer = [0; 2048];
-    let text = crate::files::read_text(c"/proc/self/status", &mut buffer).unwrap_or("");
+    let text = crate::files::read_text(status, &mut buffer).unwrap_or("");
     text.lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .and_then(|value| value.trim().strip_suffix(" kB"))
@@ -322,6 +332,7 @@ mod tests {
 
     #[test]
     fn this_process_has_a_peak() {
-        assert!(peak_memory_kib() > 100);
+        assert!(peak_kib(c"/proc/self/status") > 100);
+        assert_eq!(peak_kib(c"/proc/self/no-status"), 0);
     }
 }

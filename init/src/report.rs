@@ -77,7 +77,7 @@ impl Step {
             Self::Dmesg => "saving vmcore-dmesg.txt",
             Self::Dump => "saving the vmcore",
             Self::Publish => "finishing the dump",
-            Self::Final => "ending",
+            Self::Final => "the last step",
         }
     }
 
