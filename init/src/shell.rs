@@ -17,7 +17,7 @@ use heapless::Vec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, setsid, waitpid};
+use rustix::process::{self, Pid, Signal, WaitOptions, kill_process, setsid, waitpid};
 
 /// The most consoles that get a shell.
 const MAX_CONSOLES: usize = 8;
@@ -67,7 +67,8 @@ pub fn run(session: &Session<'_>) -> Option<FinalAction> {
 /// Waits until a shell ends or a signal asks for the end.
 fn wait(consoles: &mut Vec<Console, MAX_CONSOLES>) -> Option<FinalAction> {
     loop {
-        while let Ok(Some((pid, _))) = waitpid(None, WaitOptions::NOHANG) {
+        // Any child: each shell leads a process group of its own.
+        while let Ok(Some((pid, _))) = process::wait(WaitOptions::NOHANG) {
             let Some(position) = consoles.iter().position(|console| console.pid == pid) else {
                 // A process of a shell that PID 1 inherited.
                 continue;
@@ -143,7 +144,7 @@ fn open_console(node: &Node) -> Result<(), Errno> {
     setsid()?;
     let fd = rustix::fs::open(node.as_c_str(), OFlags::RDWR, Mode::empty())?;
     // Without a controlling terminal Ctrl-C does nothing; all else works.
-    let _ = rustix::process::ioctl_tiocsctty(&fd);
+    let _ = process::ioctl_tiocsctty(&fd);
     sys::set_standard_streams(&fd)?;
     close_unless_standard(fd);
     Ok(())

@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, wait, waitpid,
 };
 
 /// The code with which a child ends when it did its work.
@@ -274,7 +274,7 @@ impl Watched {
 
 /// Reaps processes whose parent ended before them and that PID 1 inherited.
 pub fn reap_orphans() {
-    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
 
 /// Sets how willingly the OOM killer takes this process: -1000 never, 1000 first.
