@@ -116,8 +116,11 @@ fn a_shell_with_busybox() -> Result<()> {
         .vm
         .type_text("head -c 4 /proc/vmcore | tail -c 3; echo\n")?;
     running.expect("^ELF")?;
+    // A shell that ends sooner is taken for one that nobody has before him.
+    thread::sleep(Duration::from_secs(3));
     running.vm.type_text("exit\n")?;
     let outcome = running.finish()?;
+    assert!(outcome.line("ended at once").is_err(), "{outcome:?}");
     outcome.line("kdump: final action: poweroff")?;
     assert_eq!(outcome.end, End::PowerOff);
     machine.clean_up()
