@@ -48,6 +48,12 @@ impl<'a> BitWriter<'a> {
         self.rest.len()
     }
 
+    /// Whether this many bits may be put before the next flush.
+    #[inline(always)]
+    pub(super) const fn takes(&self, bits: u32) -> bool {
+        self.count + bits < u64::BITS
+    }
+
     /// Adds the lowest `count` bits of `value`, which has no others.
     #[inline(always)]
     pub(super) const fn put(&mut self, value: u64, count: u32) {

@@ -2,14 +2,18 @@
 //! One block of RFC 1951: literals and matches to bits.
 
 use super::bits::BitWriter;
-use super::huffman::{Builder, ROOM, Word};
+use super::huffman::{Builder, Leaf, ROOM, Word};
 use super::matches::Matches;
 use super::symbols::{
     DISTANCES, END, FIRST_LENGTH, LITERALS, distance_extra_bits, length_extra_bits,
 };
 
-/// Code words may be longer, but four of this length fit between two flushes, and pages are short.
-const LIMIT: usize = 14;
+/// Code words may be longer, but that wins nothing in a chunk, and four of this length fit between two flushes.
+const LIMIT: usize = 12;
+/// A chunk's distances have 24 symbols.
+const DISTANCES_LIMIT: usize = 9;
+/// A match takes at most this many bits.
+const MATCH_BITS: u32 = LIMIT as u32 + 5 + DISTANCES_LIMIT as u32 + 11;
 /// The longest word of the code for lengths. Source: RFC 1951 section 3.2.7.
 const LENGTHS_LIMIT: usize = 7;
 /// The symbols of the code for lengths.
@@ -90,9 +94,9 @@ pub(super) struct Blocks {
     builder: Builder,
     code: Code,
     /// The symbols that have a word.
-    literals: [u16; ROOM],
-    distances: [u16; ROOM],
-    lengths: [u16; ROOM],
+    literals: [Leaf; ROOM],
+    distances: [Leaf; ROOM],
+    lengths: [Leaf; ROOM],
     /// The lengths of all words as symbols of the code for lengths, each with the value of its extra bits.
     runs: [(u8, u8); LITERALS + DISTANCES],
 }
@@ -117,9 +121,9 @@ impl Blocks {
         Self {
             builder: Builder::new(),
             code: Code::new(),
-            literals: [0; ROOM],
-            distances: [0; ROOM],
-            lengths: [0; ROOM],
+            literals: [Leaf::NONE; ROOM],
+            distances: [Leaf::NONE; ROOM],
+            lengths: [Leaf::NONE; ROOM],
             runs: [(0, 0); LITERALS + DISTANCES],
         }
     }
@@ -189,33 +193,30 @@ impl Blocks {
         let builder = &mut self.builder;
         let made = builder.make(&counts.literals, LIMIT, literals, &mut self.literals);
         let literals = &self.literals[..made.used];
-        let made_distances = builder.make(&counts.distances, LIMIT, distances, &mut self.distances);
+        let made_distances = builder.make(
+            &counts.distances,
+            DISTANCES_LIMIT,
+            distances,
+            &mut self.distances,
+        );
         let distances = &self.distances[..made_distances.used];
 
-        let (mut fixed_bits, mut extra_bits) = (0, 0);
-        for &symbol in literals {
-            let count = usize::from(counts.literals[usize::from(symbol)]);
-            let word = FIXED_CODE.literals[usize::from(symbol) & (ROOM - 1)];
-            fixed_bits += count * usize::from(word.len);
-            extra_bits += count * usize::from(word.extra_bits);
-        }
-        for &symbol in distances {
-            let count = usize::from(counts.distances[usize::from(symbol)]);
-            let word = FIXED_CODE.distances[usize::from(symbol) & 31];
-            fixed_bits += count * usize::from(word.len);
-            extra_bits += count * usize::from(word.extra_bits);
-        }
-
-        let end = |symbols: &[u16]| symbols.last().map_or(1, |&last| usize::from(last) + 1);
+        let end = |symbols: &[Leaf]| symbols.last().map_or(1, |last| last.symbol() + 1);
         let (literals_end, distances_end) = (end(literals), end(distances));
+        let (mut fixed_bits, mut extra_bits) = (0, 0);
         let mut runs = Runs::new(&mut self.runs);
-        for &symbol in literals {
-            let symbol = usize::from(symbol);
-            runs.put(symbol, self.code.literals[symbol & (ROOM - 1)].len);
+        for leaf in literals {
+            let fixed = FIXED_CODE.literals[leaf.symbol()];
+            fixed_bits += leaf.count() * u32::from(fixed.len);
+            extra_bits += leaf.count() * u32::from(fixed.extra_bits);
+            runs.put(leaf.symbol(), self.code.literals[leaf.symbol()].len);
         }
-        for &symbol in distances {
-            let symbol = usize::from(symbol);
-            runs.put(literals_end + symbol, self.code.distances[symbol & 31].len);
+        for leaf in distances {
+            let fixed = FIXED_CODE.distances[leaf.symbol() & 31];
+            fixed_bits += leaf.count() * u32::from(fixed.len);
+            extra_bits += leaf.count() * u32::from(fixed.extra_bits);
+            let len = self.code.distances[leaf.symbol() & 31].len;
+            runs.put(literals_end + leaf.symbol(), len);
         }
         runs.end();
         let (run_counts, runs) = (runs.counts, runs.count);
@@ -240,8 +241,8 @@ impl Blocks {
             words,
             words_count,
             bits,
-            fixed_bits,
-            extra_bits,
+            fixed_bits: fixed_bits as usize,
+            extra_bits: extra_bits as usize,
         }
     }
 
@@ -404,26 +405,29 @@ fn put_sequences(matches: &Matches, code: &Code, out: &mut BitWriter<'_>) {
                 put(out, c);
             }
         }
-        out.flush();
+        if !out.takes(MATCH_BITS) {
+            out.flush();
+        }
         if sequence.length == 0 {
             break;
         }
         rest = behind.get(sequence.length.into()..).unwrap_or_default();
-        let mut put = |word: Word, over: u16| {
+        let bits = |word: Word, over: u16| {
             let extra = u64::from(over) & ((1 << word.extra_bits) - 1);
-            let bits = u64::from(word.bits) | extra << word.len;
-            out.put(bits, u32::from(word.len) + u32::from(word.extra_bits));
+            let count = u32::from(word.len) + u32::from(word.extra_bits);
+            (u64::from(word.bits) | extra << word.len, count)
         };
-        put(
-            code.literals[FIRST_LENGTH + usize::from(sequence.length_symbol)],
-            sequence.length - 3,
-        );
-        put(
-            code.distances[usize::from(sequence.distance_symbol & 31)],
-            sequence.distance,
+        let length = code.literals[FIRST_LENGTH + usize::from(sequence.length_symbol)];
+        let (length, length_bits) = bits(length, sequence.length - 3);
+        let distance = code.distances[usize::from(sequence.distance_symbol & 31)];
+        let (distance, distance_bits) = bits(distance, sequence.distance);
+        out.put(
+            length | distance << length_bits,
+            length_bits + distance_bits,
         );
         out.flush();
     }
+    out.flush();
     let end = code.literals[END];
     out.put(end.bits.into(), end.len.into());
     out.flush();

@@ -10,8 +10,25 @@ const MOST_BITS: usize = 15;
 const BUCKETS: usize = 64;
 /// So few symbols are sorted without buckets.
 const FEW: usize = 24;
-/// A leaf is a symbol with its count above it.
 const SYMBOL_BITS: u32 = 9;
+
+/// A symbol with its count above it, so that leaves sort by their count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Leaf(u32);
+
+impl Leaf {
+    pub(super) const NONE: Self = Self(0);
+
+    #[inline(always)]
+    pub(super) const fn symbol(self) -> usize {
+        self.0 as usize & MASK
+    }
+
+    #[inline(always)]
+    pub(super) const fn count(self) -> u32 {
+        self.0 >> SYMBOL_BITS
+    }
+}
 
 /// A code word, its first bit lowest, and the number of extra bits that follow it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +51,7 @@ pub(super) struct Made {
 #[derive(Debug)]
 pub(super) struct Builder {
     /// The symbols that occur as leaves, rarest first.
-    leaves: [u32; ROOM],
+    leaves: [Leaf; ROOM],
     /// Inner nodes of the tree: first their weight, then their parent's place, then their depth.
     nodes: [u32; ROOM],
 }
@@ -42,7 +59,7 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) const fn new() -> Self {
         Self {
-            leaves: [0; ROOM],
+            leaves: [Leaf::NONE; ROOM],
             nodes: [0; ROOM],
         }
     }
@@ -56,22 +73,24 @@ impl Builder {
         counts: &[u16],
         limit: usize,
         words: &mut [Word],
-        used: &mut [u16; ROOM],
+        used: &mut [Leaf; ROOM],
     ) -> Made {
         let mut count = 0;
-        for (symbol, &times) in counts.iter().enumerate() {
+        for (symbol, &times) in (0..).zip(counts) {
             // No branch: which symbols occur is hard to foresee.
-            used[count & MASK] = symbol as u16;
+            used[count & MASK] = Leaf(u32::from(times) << SYMBOL_BITS | symbol);
             count += usize::from(times != 0);
         }
         if count < 2 {
-            let only = if count == 1 { used[0] } else { 0 };
-            used[0] = 0;
-            used[1] = only.max(1);
+            let only = if count == 1 { used[0] } else { Leaf(0) };
+            [used[0], used[1]] = match only.symbol() {
+                0 => [only, Leaf(1)],
+                _ => [Leaf(0), only],
+            };
             count = 2;
         }
         let symbols = &used[..count];
-        self.sort(counts, symbols);
+        self.sort(symbols);
         self.join(count);
         let by_length = self.count_lengths(count, limit);
 
@@ -80,8 +99,8 @@ impl Builder {
         let mut leaves = self.leaves[..count].iter();
         for length in (1..=limit).rev() {
             for &leaf in leaves.by_ref().take(by_length[length].into()) {
-                words[leaf as usize & MASK].len = length as u8;
-                bits += (leaf >> SYMBOL_BITS) * length as u32;
+                words[leaf.symbol()].len = length as u8;
+                bits += leaf.count() * length as u32;
             }
         }
         let mut next = [0_u16; MOST_BITS + 1];
@@ -91,7 +110,7 @@ impl Builder {
             first = (first + count) << 1;
         }
         for &symbol in symbols {
-            let word = &mut words[usize::from(symbol)];
+            let word = &mut words[symbol.symbol()];
             let next = &mut next[usize::from(word.len & 15)];
             let [low, high] = next.to_le_bytes();
             let reversed =
@@ -103,20 +122,17 @@ impl Builder {
     }
 
     /// Fills `leaves` with the symbols that occur.
-    fn sort(&mut self, counts: &[u16], symbols: &[u16]) {
-        let leaf =
-            |symbol: u16| u32::from(counts[usize::from(symbol)]) << SYMBOL_BITS | u32::from(symbol);
+    #[inline(always)]
+    fn sort(&mut self, symbols: &[Leaf]) {
         if symbols.len() <= FEW {
-            for (place, &symbol) in self.leaves.iter_mut().zip(symbols) {
-                *place = leaf(symbol);
-            }
+            self.leaves[..symbols.len()].copy_from_slice(symbols);
             insert_each(&mut self.leaves[..symbols.len()]);
             return;
         }
-        let bucket = |leaf: u32| ((leaf >> SYMBOL_BITS) as usize).min(BUCKETS - 1);
+        let bucket = |leaf: Leaf| (leaf.count() as usize).min(BUCKETS - 1);
         let mut starts = [0_u16; BUCKETS];
-        for &symbol in symbols {
-            starts[bucket(leaf(symbol))] += 1;
+        for &leaf in symbols {
+            starts[bucket(leaf)] += 1;
         }
         let mut sum = 0;
         for start in &mut starts {
@@ -125,8 +141,7 @@ impl Builder {
             sum += here;
         }
         let often = usize::from(starts[BUCKETS - 1]);
-        for &symbol in symbols {
-            let leaf = leaf(symbol);
+        for &leaf in symbols {
             let place = &mut starts[bucket(leaf)];
             self.leaves[usize::from(*place) & MASK] = leaf;
             *place += 1;
@@ -140,9 +155,9 @@ impl Builder {
     fn join(&mut self, count: usize) {
         // A leaf behind the last is never the lighter one, and neither is an inner node that is yet to come.
         const NONE: u32 = u32::MAX >> SYMBOL_BITS;
-        self.leaves[count & MASK] = u32::MAX;
+        self.leaves[count & MASK] = Leaf(u32::MAX);
         let (mut leaf, mut inner) = (0, 0);
-        let mut leaf_weight = self.leaves[0] >> SYMBOL_BITS;
+        let mut leaf_weight = self.leaves[0].count();
         let mut inner_weight = NONE;
         for node in 0..count - 1 {
             let mut sum = 0;
@@ -159,7 +174,7 @@ impl Builder {
                 } else {
                     sum += leaf_weight;
                     leaf += 1;
-                    leaf_weight = self.leaves[leaf & MASK] >> SYMBOL_BITS;
+                    leaf_weight = self.leaves[leaf & MASK].count();
                 }
             }
             self.nodes[node & MASK] = sum;
@@ -192,7 +207,7 @@ impl Builder {
 }
 
 /// Sorts by taking one after the other to its place.
-fn insert_each(leaves: &mut [u32]) {
+fn insert_each(leaves: &mut [Leaf]) {
     for end in 1..leaves.len() {
         let leaf = leaves[end];
         let mut at = end;
@@ -239,29 +254,26 @@ mod tests {
     /// Checks what decoders insist on, and returns the bits that the code takes.
     fn check(counts: &[u16], limit: usize) -> u32 {
         let mut words = [Word::default(); ROOM];
-        let mut used = [0; ROOM];
+        let mut used = [Leaf::NONE; ROOM];
         let made = Builder::new().make(counts, limit, &mut words, &mut used);
-        let used = &used[..made.used];
+        let used: Vec<usize> = used[..made.used].iter().map(|leaf| leaf.symbol()).collect();
         assert!(used.is_sorted());
         for (symbol, &count) in counts.iter().enumerate() {
-            assert!(count == 0 || used.contains(&(symbol as u16)));
+            assert!(count == 0 || used.contains(&symbol));
         }
-        let words: Vec<Word> = used
-            .iter()
-            .map(|&symbol| words[usize::from(symbol)])
-            .collect();
+        let words: Vec<Word> = used.iter().map(|&symbol| words[symbol]).collect();
         let kraft: u32 = words.iter().map(|word| 1 << (15 - word.len)).sum();
         assert_eq!(kraft, 1 << 15, "{counts:?}");
         let mut seen = std::collections::BTreeSet::new();
         let mut bits = 0;
-        for (word, &symbol) in words.iter().zip(used) {
+        for (word, &symbol) in words.iter().zip(&used) {
             assert!((1..=limit).contains(&word.len.into()));
             assert!(u32::from(word.bits) < 1 << word.len);
             assert!(
                 seen.insert((word.len, word.bits.reverse_bits())),
                 "two symbols with one word"
             );
-            bits += u32::from(counts[usize::from(symbol)]) * u32::from(word.len);
+            bits += u32::from(counts[symbol]) * u32::from(word.len);
         }
         // The order of the format: words of a length count up with their symbols.
         for len in 1..16 {
@@ -277,7 +289,7 @@ mod tests {
         // Lengths (3, 3, 3, 3, 3, 2, 4, 4) make 010, 011, 100, 101, 110, 00, 1110, 1111.
         let counts = [4, 4, 4, 4, 4, 8, 2, 2];
         let mut words = [Word::default(); ROOM];
-        Builder::new().make(&counts, 15, &mut words, &mut [0; ROOM]);
+        Builder::new().make(&counts, 15, &mut words, &mut [Leaf::NONE; ROOM]);
         let words = words[..8].iter();
         let words: Vec<_> = words
             .map(|word| (word.bits.reverse_bits() >> (16 - word.len), word.len))

@@ -50,16 +50,12 @@ impl Encoder {
         bits.put(Self::HEADER, 16);
         let last = page.len().div_ceil(CHUNK).checked_sub(1)?;
         for (index, chunk) in page.chunks(CHUNK).enumerate() {
-            let last = index == last;
-            let written = if looks_random(chunk) {
-                if page.len() <= CHUNK {
-                    return None;
-                }
-                Blocks::write_stored(chunk, last, Self::TRAILER_BYTES, &mut bits)
-            } else {
-                self.matches.find(chunk);
+            let (last, behind_bytes) = (index == last, Self::TRAILER_BYTES);
+            let written = if self.matches.find(chunk) {
                 let blocks = &mut self.blocks;
-                blocks.write(&self.matches, last, Self::TRAILER_BYTES, &mut bits)
+                blocks.write(&self.matches, last, behind_bytes, &mut bits)
+            } else {
+                page.len() > CHUNK && Blocks::write_stored(chunk, last, behind_bytes, &mut bits)
             };
             if !written {
                 return None;
@@ -78,26 +74,5 @@ impl Default for Encoder {
     }
 }
 
-/// Whether a chunk has its bytes spread as evenly as only encrypted or compressed ones are: a look at some of it, so
-/// that no time is spent where nothing can be won. Noise that is repeated as a whole is missed; that is rare.
-fn looks_random(chunk: &[u8]) -> bool {
-    const SAMPLES: usize = 8;
-    const SAMPLE_BYTES: usize = 32;
-    if chunk.len() != CHUNK {
-        return false;
-    }
-    let mut counts = [0_u16; 256];
-    for sample in chunk.chunks_exact(CHUNK / SAMPLES) {
-        for &byte in &sample[..SAMPLE_BYTES] {
-            counts[usize::from(byte)] += 1;
-        }
-    }
-    let squares: u32 = counts
-        .iter()
-        .map(|&count| u32::from(count) * u32::from(count))
-        .sum();
-    // 256 bytes of even chance come to 511 on average, with a standard deviation of 23; text comes to 2500.
-    squares < 640
-}
 #[cfg(test)]
 mod tests;
