@@ -210,6 +210,9 @@ impl<S: Source> Dump<'_, '_, S> {
     ) -> Result<Stats, CollectError> {
         let max_mapnr = self.vmcore.max_mapnr();
         self.stats.present = self.vmcore.present_pages();
+        if self.stats.present == 0 {
+            return Err(CollectError::Damaged("it has no memory at all"));
+        }
         let page_count = self.count(max_mapnr);
 
         let notes = self.vmcore.notes();

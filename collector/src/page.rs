@@ -122,12 +122,13 @@ impl Rules {
     ) -> Result<Self, &'static str> {
         let page_bytes = info
             .size("page")
-            .filter(|bytes| (16..=MAX_PAGE_BYTES).contains(bytes))
+            .filter(|bytes| (16..=MAX_PAGE_BYTES).contains(bytes) && bytes.is_multiple_of(8))
             .ok_or("VMCOREINFO has no usable SIZE(page)")?;
-        // All fields are read as 64 bits at most, and end within the struct.
+        // All fields end within the struct, and each is aligned to its size: what is not was never a field.
         let offset = |name, bytes: usize| {
             info.offset(name)
                 .filter(|&offset| offset <= page_bytes.saturating_sub(bytes))
+                .filter(|offset| offset.is_multiple_of(bytes))
         };
         let flags = offset("page.flags", 8).ok_or("VMCOREINFO has no usable OFFSET(page.flags)")?;
         let bit = |name| {

@@ -175,8 +175,10 @@ impl<'m, S: Source> Vmcore<'m, S> {
         let end_of_memory = info
             .number("MAX_PHYSMEM_BITS")
             .and_then(|bits| u32::try_from(bits).ok())
+            // A smaller machine has no kernel that says this: a wrong number must not cost the memory above it.
+            .filter(|bits| (32..=52).contains(bits))
             .and_then(|bits| 1_u64.checked_shl(bits))
-            .map_or(END_OF_MEMORY, |end| end.min(END_OF_MEMORY));
+            .unwrap_or(END_OF_MEMORY);
         let table = table.get_mut(..used).unwrap_or_default();
         let (used, beyond) = sort_and_separate(table, end_of_memory);
         defects.dropped_segments = defects.dropped_segments.saturating_add(beyond);

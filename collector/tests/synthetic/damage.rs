@@ -194,6 +194,30 @@ fn every_truncation_is_an_error_or_a_dump() {
 }
 
 #[test]
+fn a_vmcore_without_memory_makes_no_dump() {
+    let (_, file) = small(V6_12);
+    let cut = Damaged {
+        file: &file,
+        size: file.headers_bytes,
+        flip: None,
+    };
+    let mut memory = memory();
+    let mut vmcore = Vmcore::open(cut, &mut memory.open).unwrap();
+    let result = collect(
+        &mut vmcore,
+        &CollectOptions::standard(),
+        DumpLevel::MAX,
+        &mut memory.work,
+        &mut Void,
+        &mut (),
+    );
+    assert!(
+        matches!(result, Err(collector::CollectError::Damaged(_))),
+        "{result:?}"
+    );
+}
+
+#[test]
 fn memory_that_is_too_small_is_refused() {
     let (_, file) = small(V6_12);
     let mut open_memory = vec![0; OPEN_BYTES - 1];

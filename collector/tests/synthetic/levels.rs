@@ -464,6 +464,32 @@ fn rules_that_would_leave_out_the_kernels_image_are_not_used() {
 }
 
 #[test]
+fn numbers_that_cannot_be_right_cost_no_page() {
+    for (key, wrong) in [
+        ("NUMBER(MAX_PHYSMEM_BITS)", "0"),
+        ("NUMBER(MAX_PHYSMEM_BITS)", "20"),
+        ("SIZE(page)", "65"),
+        ("OFFSET(page.flags)", "9"),
+        ("OFFSET(page.mapping)", "25"),
+        ("OFFSET(page._mapcount)", "49"),
+        ("OFFSET(page.private)", "41"),
+        ("OFFSET(page.compound_head)", "9"),
+    ] {
+        let mut machine = finished(V6_12);
+        for (found, value) in &mut machine.info {
+            if found == key {
+                *value = wrong.to_owned();
+            }
+        }
+        let (dump, _, log) = collect(machine.vmcore(), 31);
+        for pfn in machine.expected(31) {
+            assert!(dump.pages.contains_key(&pfn), "{key}={wrong}: {pfn:#x}");
+        }
+        assert!(!log.warnings.is_empty(), "{key}={wrong}");
+    }
+}
+
+#[test]
 fn a_vmcore_without_vmcoreinfo_is_dumped_whole() {
     let mut machine = finished(V6_1);
     machine.info.clear();
