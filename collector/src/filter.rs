@@ -85,7 +85,7 @@ impl Filter {
         let page_bytes = u64::try_from(self.rules.page_bytes()).unwrap_or(u64::MAX);
         let mut pfn = window.start();
         if let Some((end, kind)) = self.pending.take() {
-            pfn = self.exclude(window, stats, kind, pfn, end);
+            pfn = self.exclude(window, stats, kind, pfn, end).max(pfn);
         }
         while let Some((start, end)) = vmcore.present_from(Pfn(pfn)) {
             let end = end.0.min(window.end());

@@ -172,11 +172,13 @@ impl<'m, S: Source> Vmcore<'m, S> {
             None => Vmcoreinfo::default(),
         };
 
+        let arch = Arch::detect(header.machine, &info, image);
         let end_of_memory = info
             .number("MAX_PHYSMEM_BITS")
             .and_then(|bits| u32::try_from(bits).ok())
             // A smaller machine has no kernel that says this: a wrong number must not cost the memory above it.
             .filter(|bits| (32..=52).contains(bits))
+            .or(arch.map(|arch| arch.sparse_defaults().max_physmem_bits))
             .and_then(|bits| 1_u64.checked_shl(bits))
             .unwrap_or(END_OF_MEMORY);
         let table = table.get_mut(..used).unwrap_or_default();
@@ -194,7 +196,7 @@ impl<'m, S: Source> Vmcore<'m, S> {
             last_range: 0,
             machine: header.machine,
             page_shift,
-            arch: Arch::detect(header.machine, &info, image),
+            arch,
             info,
             info_extent: notes_found.vmcoreinfo,
             notes,

@@ -369,6 +369,40 @@ fn many_windows_give_the_same_bytes_as_one() {
 }
 
 #[test]
+fn memory_may_begin_again_far_up() {
+    // Windows of 64 MiB of memory, and the next page 1 TiB on; the machine's sections end at 64 GiB.
+    let mut machine = mixed(V6_12);
+    machine.ram.push((1 << 40, (1 << 40) + PAGE));
+    machine
+        .ram
+        .push(((1 << 40) + 5 * PAGE, (1 << 40) + 6 * PAGE));
+    machine.unmanaged.insert((1 << 40) >> 21);
+    machine.finish();
+    for (key, value) in &mut machine.info {
+        if key == "NUMBER(MAX_PHYSMEM_BITS)" {
+            *value = "46".to_owned();
+        }
+        if key == "LENGTH(mem_section)" {
+            *value = (1_u64 << (46 - 21 - 8)).to_string();
+        }
+    }
+    for window_pages in [0x4000, u64::MAX] {
+        let run = Run {
+            window_pages,
+            ..Run::default()
+        };
+        let outcome = run.collect(machine.vmcore(), 31);
+        let dump = Dumpfile::read(&outcome.disk.bytes);
+        let kept: BTreeSet<u64> = dump.pages.keys().copied().collect();
+        assert_eq!(kept, machine.expected(31));
+        assert_eq!(
+            outcome.result.unwrap().present,
+            machine.present().len() as u64
+        );
+    }
+}
+
+#[test]
 fn a_missing_key_keeps_pages_and_never_costs_one() {
     for config in [
         V6_1,
