@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use support::{Image, Scratch, Sparse, blkid, run};
+use targets::partition_table::partitions;
 use targets::superblock::ext::{Checksum, Superblock};
 use targets::superblock::{Kind, identify};
 
@@ -242,6 +243,52 @@ fn every_truncated_and_every_flipped_sample_gives_a_value() {
                 );
             }
             bytes[position] ^= 0xff;
+        }
+    }
+}
+
+/// Numbers that look random and are the same on every run (xorshift64).
+fn numbers() -> impl FnMut(u64) -> u64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
+#[test]
+fn damage_of_many_bytes_gives_a_value_from_every_reader() {
+    let scratch = Scratch::new("damage");
+    let image = scratch.image("image", 4 * MIB);
+    run("mkfs.ext4", &["-q", "-F"], &image);
+    let mut ext = vec![0; 8192];
+    Image::open(&image).0.read_exact_at(&mut ext, 0).unwrap();
+    let mut samples: Vec<(u64, Vec<u8>)> = GOLDEN.iter().map(|(name, _)| golden(name)).collect();
+    samples.push((0, ext));
+    let mut number = numbers();
+    for (start, bytes) in samples {
+        for _ in 0..500 {
+            let mut bytes = bytes.clone();
+            // A table's signature, so that both readers have something to read.
+            if start == 0 && bytes.len() >= 512 && number(2) == 0 {
+                bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+            }
+            for _ in 0..=number(16) {
+                let place = number(bytes.len() as u64) as usize;
+                bytes[place] = number(256) as u8;
+            }
+            let mut device = Sparse {
+                size_bytes: number(300 * MIB) + 1,
+                pieces: vec![(start, bytes)],
+            };
+            if let Some(identity) = identify(&mut device).unwrap() {
+                assert!(!identity.to_string().chars().any(char::is_control));
+            }
+            let mut count = 0;
+            let _ = partitions(&mut device, 512, &mut |_| count += 1);
+            assert!(count <= 4 + 4 * 100, "{count}");
         }
     }
 }
