@@ -102,6 +102,11 @@ impl Identified {
 }
 
 impl Goal {
+    /// Both would write to the same directory or device.
+    pub(super) fn is_at_the_place_of(&self, other: &Self) -> bool {
+        self.device.node == other.device.node && self.place == other.place
+    }
+
     /// As the record has it.
     #[must_use]
     pub fn target(&self) -> TargetSpec<'_> {

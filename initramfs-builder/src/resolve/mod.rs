@@ -44,7 +44,16 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
     let mut attempts: Vec<Goal> = Vec::new();
     for target in &directives.targets {
         match work.target(target, path, &collect) {
-            Ok(goal) => attempts.push(goal),
+            Ok(goal) => match attempts.iter().find(|other| goal.is_at_the_place_of(other)) {
+                Some(other) => work.mistake(
+                    target.line,
+                    format!(
+                        "{} is {}, which {} names already; a second try at it would fail as the first",
+                        target.value.device, goal.device.node, other.origin
+                    ),
+                ),
+                None => attempts.push(goal),
+            },
             Err(message) => work.mistake(target.line, message),
         }
     }
@@ -57,10 +66,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
     if directives.targets.is_empty() || goes_to_root {
         match work.root_goal(path, &collect) {
             Ok(goal) => {
-                let twin = attempts.iter().any(|other| {
-                    other.device.node == goal.device.node && other.place == goal.place
-                });
-                if twin {
+                if attempts.iter().any(|other| goal.is_at_the_place_of(other)) {
                     work.warnings.push(format!(
                         "the root file system is a target already: no second try at {} when that fails",
                         goal.device.node
@@ -574,6 +580,10 @@ tmpfs /tmp tmpfs rw 0 0
             (
                 "raw /dev/vdb2\npath /tmp\ndefault dump_to_rootfs",
                 &["kdump.conf:3: ", "tmpfs"],
+            ),
+            (
+                "ext3 UUID=dump-1\next3 LABEL=dump",
+                &["kdump.conf:2: LABEL=dump is /dev/vdb1, which kdump.conf:1 names already"],
             ),
             (
                 "core_collector makedumpfile -E",

@@ -6,9 +6,12 @@
 //! blanks and `#` together and are taken away. Several target lines are an ordered list; other directives stand once.
 //! All mistakes of a file are reported, not only the first.
 
+mod spelling;
+
 use crate::error::{At, Mistake, Mistakes};
 use config::collect::CollectOptions;
 use config::{FailureAction, FinalAction};
+use spelling::nearest;
 
 /// What a `kdump.conf` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -366,6 +369,7 @@ fn take_target(directives: &mut Directives, line: &Line<'_>) -> Result<(), Strin
     Ok(())
 }
 
+/// A path without a slash in front is meant from the target's top too, as the peers' scripts took it.
 fn take_path(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
     let value = line.some("a directory: /var/crash")?;
     if value.contains(BLANKS) && !line.quoted {
@@ -470,36 +474,6 @@ fn unknown_value(word: &str, value: &str, accepted: &[&str]) -> String {
         "`{word}` cannot be `{value}`; {meant}accepted are {}",
         accepted.join(", ")
     )
-}
-
-/// The word that `typed` is most likely a slip of: at most one slip in three letters.
-fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (typed.chars().count() / 3).clamp(1, 3);
-    words
-        .into_iter()
-        .map(|word| (slips(&typed.to_lowercase(), &word.to_lowercase()), word))
-        .filter(|&(slips, word)| slips <= most && word.len() > slips + 1)
-        .min_by_key(|&(slips, _)| slips)
-        .map(|(_, word)| word)
-}
-
-/// How many letters to put in, leave out, change or swap with their neighbour, to get from one word to the other.
-fn slips(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let changed = rows[i][j] + usize::from(a != b);
-            let mut least = changed.min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
 }
 
 #[cfg(test)]
@@ -763,14 +737,5 @@ mod tests {
             let _ = parse("f", &sample[..position])
                 .map_err(|mistakes| assert!(!mistakes.to_string().is_empty()));
         }
-    }
-
-    #[test]
-    fn slips_are_counted_as_a_typist_makes_them() {
-        assert_eq!(slips("raw", "raw"), 0);
-        assert_eq!(slips("rwa", "raw"), 1);
-        assert_eq!(slips("defalt", "default"), 1);
-        assert_eq!(slips("", "abc"), 3);
-        assert_eq!(nearest("zzz", ["raw", "path"]), None);
     }
 }
