@@ -2,7 +2,7 @@
 //! Dumps of machines that were at work, page by page: against the machine's RAM, against the second classifier, and on
 //! 6.1 against makedumpfile; at every level.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,6 +21,7 @@ use qemu_tests::run::run;
 use qemu_tests::saved::Saved;
 use qemu_tests::setup::{self, Flavour, Kernel};
 use qemu_tests::vm::End;
+use serde_json::Value;
 
 /// Pages of every kind, there at the panic: free ones with old content, cache clean and dirty on ext4 and in tmpfs, huge
 /// pages in use and in the pool, anonymous memory in small pages and in large ones, thousands of inodes.
@@ -88,6 +89,7 @@ struct Captured {
     dump: PathBuf,
     ram: RamFile,
     log: String,
+    manifest: Value,
 }
 
 fn capture(plan: Plan) -> Result<Captured> {
@@ -124,6 +126,7 @@ fn capture(plan: Plan) -> Result<Captured> {
     Ok(Captured {
         dump: saved.file("vmcore"),
         log: saved.dmesg()?,
+        manifest: saved.manifest()?,
         ram: RamFile::open(&ram)?,
         plan,
         kernel,
@@ -146,7 +149,37 @@ impl Captured {
         let result = self.compare()?;
         println!("{}: {result}", self.plan.name);
         ensure!(result.is_exact(), "{}: {result}", self.dump.display());
+        self.counts_are_told(&result)?;
         Ok(result)
+    }
+
+    /// The manifest counts the pages by kind as the second classifier does.
+    fn counts_are_told(&self, result: &Comparison) -> Result<()> {
+        let pages = &self.manifest["pages"];
+        let of = |kind| result.kinds.get(&kind).copied().unwrap_or(0);
+        let zero = if self.plan.level & 1 == 0 {
+            0
+        } else {
+            result.zero
+        };
+        for (name, expected) in [
+            ("present", result.present),
+            ("kept", of(PageKind::Kept) - zero),
+            ("zero", zero),
+            ("cache", of(PageKind::Cache)),
+            ("cache_private", of(PageKind::CachePrivate)),
+            ("user", of(PageKind::User)),
+            ("free", of(PageKind::Free)),
+            ("hwpoison", of(PageKind::HwPoison)),
+            ("offline", of(PageKind::Offline)),
+            ("unreadable", 0),
+        ] {
+            ensure!(
+                pages[name] == expected,
+                "{expected} pages are {name}, and the manifest says {pages}"
+            );
+        }
+        Ok(())
     }
 
     /// makedumpfile keeps the same pages of the same memory.
@@ -184,7 +217,7 @@ impl Captured {
     }
 
     fn clean_up(self) -> Result<()> {
-        fs::remove_dir_all(self.machine.work()).context("removing the images")
+        self.machine.clean_up()
     }
 }
 
