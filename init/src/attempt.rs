@@ -10,19 +10,17 @@
 
 use crate::clock;
 use crate::date::date;
+use crate::dump::{self, Dumped, Input, Summary};
 use crate::fault::Faults;
 use crate::kernel_log;
 use crate::log;
 use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
-use crate::report::{Report, Seen, Step, TEXT_BYTES};
+use crate::report::{Report, Step, TEXT_BYTES};
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
 use crate::vmcore::{PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
-use collector::{
-    CollectError, IoError, OPEN_BYTES, Observer, Progress, Sink, Stage, Stats, Vmcore, collect,
-    dmesg,
-};
+use collector::{OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
 use config::{Attempt, Format, Record, TargetSpec};
 use core::fmt::{self, Write as _};
 use core::time::Duration;
@@ -161,8 +159,15 @@ impl Run<'_> {
             .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
         let source = VmcoreFile::open(PATH)
             .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
-        let vmcore = Vmcore::open(source, open_memory)
-            .map_err(|error| reason(format_args!("reading /proc/vmcore: {error}")))?;
+        let vmcore = match Vmcore::open(source, open_memory) {
+            Ok(vmcore) => Input::Understood(vmcore),
+            Err(error) => {
+                log!("reading /proc/vmcore: {error}; next: a copy of it as it is");
+                let again = VmcoreFile::open(PATH)
+                    .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
+                Input::Bytes(again)
+            }
+        };
         match job.attempt.target {
             TargetSpec::Raw { .. } => self.raw(&found, vmcore, memory),
             TargetSpec::Filesystem {
@@ -193,23 +198,22 @@ impl Run<'_> {
     fn raw(
         &mut self,
         found: &Found,
-        mut vmcore: Vmcore<'_, VmcoreFile>,
+        mut vmcore: Input<'_>,
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
         let needed_bytes = match self.job.attempt.collect.format {
-            Format::Copy => vmcore.size_bytes(),
+            Format::Copy => vmcore.file().size_bytes(),
             // What is left after filtering is known when it is done.
             Format::Kdump | Format::Elf => 0,
         };
         let mut sink = Raw::open(found, needed_bytes).map_err(reason)?;
         self.enter(Step::Dump);
-        let stats = self
-            .levels(&mut vmcore, memory, &mut sink, |_| Ok(()))
-            .map_err(reason)?;
+        let dumped =
+            dump::write(self.job, &mut vmcore, memory, &mut sink, |_| Ok(())).map_err(reason)?;
         self.enter(Step::Publish);
         sink.sync()
             .map_err(|error| reason(format_args!("syncing {}: {error}", found.node)))?;
-        self.tell(&stats);
+        self.tell(&dumped.stats);
         Ok(Place::Device(found.node))
     }
 
@@ -217,35 +221,42 @@ impl Run<'_> {
         &mut self,
         filesystem: &Filesystem<'_>,
         path: &str,
-        mut vmcore: Vmcore<'_, VmcoreFile>,
+        mut vmcore: Input<'_>,
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
         let job = self.job;
-        let crash_time_s = vmcore.crash_time_s().unwrap_or_else(clock::wall_s);
+        let crash_time_s = vmcore
+            .understood()
+            .and_then(|vmcore| vmcore.crash_time_s())
+            .unwrap_or_else(clock::wall_s);
         let mut date_text = String::<80>::new();
         let _ = write!(date_text, "{}", date(job.record.zone, crash_time_s));
         let directory = filesystem.directory(path, &date_text).map_err(reason)?;
 
         self.enter(Step::Dmesg);
-        let dmesg_bytes = self.dmesg(&mut vmcore, memory, &directory)?;
+        let dmesg_bytes = match vmcore.understood() {
+            Some(vmcore) => self.dmesg(vmcore, memory, &directory)?,
+            None => None,
+        };
         let mut saved = Saved {
             release: String::new(),
             crash_time_s,
             dmesg_bytes,
         };
-        let _ = saved.release.push_str(vmcore.release());
+        if let Some(vmcore) = vmcore.understood() {
+            let _ = saved.release.push_str(vmcore.release());
+        }
 
         self.enter(Step::Dump);
         let manifest_file = self.begin_manifest(&directory, &saved, memory);
         let mut sink = directory.create("vmcore").map_err(reason)?;
-        let result = self
-            .levels(&mut vmcore, memory, &mut sink, FileSink::restart)
-            .map_err(reason);
+        let result =
+            dump::write(job, &mut vmcore, memory, &mut sink, FileSink::restart).map_err(reason);
         drop(vmcore);
 
         self.enter(Step::Publish);
         let result = match result {
-            Ok(stats) => directory.publish(sink).map(|()| stats).map_err(reason),
+            Ok(dumped) => directory.publish(sink).map(|()| dumped).map_err(reason),
             Err(why) => {
                 // As far as it got it stays readable, and its name says that it is incomplete.
                 let mut text = why;
@@ -264,8 +275,8 @@ impl Run<'_> {
                 Err(text)
             }
         };
-        if let Ok(stats) = &result {
-            self.tell(stats);
+        if let Ok(dumped) = &result {
+            self.tell(&dumped.stats);
         }
         self.aside("manifest.json", |run| {
             let mut file = manifest_file?;
@@ -319,34 +330,6 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the vmcore at the first level that fits.
-    fn levels<K: Sink>(
-        &self,
-        vmcore: &mut Vmcore<'_, VmcoreFile>,
-        memory: &mut [u8],
-        sink: &mut K,
-        restart: impl Fn(&mut K) -> Result<(), IoError>,
-    ) -> Result<Stats, CollectError> {
-        let options = &self.job.attempt.collect;
-        let mut result = Err(CollectError::Unsupported("no dump level is asked for"));
-        for (position, &level) in options.levels.iter().enumerate() {
-            let mut watcher = Watcher { run: self };
-            // Not by its own type: one copy of the collector serves every target, and it writes in large pieces.
-            let mut any: &mut dyn Sink = sink;
-            result = collect(vmcore, options, level, memory, &mut any, &mut watcher);
-            let next = options.levels.get(position.saturating_add(1));
-            match (&result, next) {
-                (Err(CollectError::Sink(offset, IoError::NO_SPACE)), Some(next)) => {
-                    log!("level {level}: the target is full at byte {offset}; next: level {next}");
-                    restart(sink).map_err(|error| CollectError::Sink(0, error))?;
-                }
-                _ => break,
-            }
-        }
-        self.job.faults.strike(Step::Dump, self.job.number);
-        result
-    }
-
     /// The line that sums up the dump.
     fn tell(&self, stats: &Stats) {
         let dump_ms = self
@@ -379,7 +362,7 @@ impl Run<'_> {
     fn manifest<'b>(
         &self,
         saved: &Saved,
-        result: Result<&Stats, &str>,
+        result: Result<&Dumped, &str>,
         memory: &'b mut [u8],
     ) -> Result<&'b [u8], Reason> {
         let manifest = Manifest {
@@ -391,7 +374,8 @@ impl Run<'_> {
             panic_line: self.job.panic_line,
             crash_time_s: saved.crash_time_s,
             result: result.map(|_| ()),
-            stats: result.ok(),
+            format: result.map_or(self.job.attempt.collect.format, |dumped| dumped.format),
+            stats: result.ok().map(|dumped| &dumped.stats),
             dmesg_bytes: saved.dmesg_bytes,
             durations: &self.durations(),
             peak_memory_kib: peak_memory_kib(),
@@ -492,78 +476,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// Passes on what the collector tells: progress to PID 1, warnings to the log.
-struct Watcher<'r, 'a> {
-    run: &'r Run<'a>,
-}
-
-impl Observer for Watcher<'_, '_> {
-    fn progress(&mut self, progress: Progress) {
-        let job = self.run.job;
-        job.report.progress(Seen {
-            copying: progress.stage != Stage::Classify,
-            done_pages: progress.done_pages,
-            total_pages: progress.total_pages,
-            written_bytes: progress.written_bytes,
-        });
-        if progress.stage == Stage::Copy && progress.written_bytes > 0 {
-            job.faults.strike(Step::Dump, job.number);
-        }
-    }
-
-    fn warn(&mut self, message: fmt::Arguments<'_>) {
-        log!("{message}");
-    }
-}
-
-/// A dump's pages by kind, its size, and how long it took.
-struct Summary<'s>(&'s Stats, u64);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(stats, ms) = self;
-        write!(f, "{} pages: {} kept", stats.present, stats.kept)?;
-        for (count, kind) in [
-            (stats.zero, "zero"),
-            (stats.cache, "cache"),
-            (stats.cache_private, "cache with private data"),
-            (stats.user, "user"),
-            (stats.free, "free"),
-            (stats.hwpoison, "with broken memory"),
-            (stats.offline, "offline"),
-        ] {
-            if count > 0 {
-                write!(f, ", {count} {kind}")?;
-            }
-        }
-        if stats.unreadable > 0 {
-            write!(f, "; {} unreadable, zeros instead", stats.unreadable)?;
-        }
-        write!(f, "; {} bytes in {}", stats.written_bytes, Seconds(*ms))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use config::DumpLevel;
-
-    #[test]
-    fn the_summary_names_what_was_left_out() {
-        let mut stats = Stats::new(DumpLevel::MAX);
-        stats.present = 524_288;
-        stats.kept = 61_440;
-        stats.zero = 399_360;
-        stats.cache = 40_960;
-        stats.free = 22_528;
-        stats.written_bytes = 83_886_080;
-        assert_eq!(
-            Summary(&stats, 2100).to_string(),
-            "524288 pages: 61440 kept, 399360 zero, 40960 cache, 22528 free; 83886080 bytes in 2.1 s"
-        );
-        stats.unreadable = 3;
-        assert!(Summary(&stats, 0).to_string().contains("; 3 unreadable"));
-    }
 
     #[test]
     fn a_reason_that_is_too_long_is_cut() {

@@ -18,6 +18,7 @@
 pub mod attempt;
 pub mod clock;
 pub mod date;
+pub mod dump;
 pub mod fault;
 pub mod files;
 pub mod kernel_log;
@@ -29,6 +30,7 @@ pub mod plan;
 pub mod power;
 pub mod progress;
 pub mod report;
+pub mod salvage;
 pub mod shell;
 pub mod supervise;
 pub mod switch_root;
@@ -170,7 +172,11 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
     }
     sync &= !modules::load_all(record, report, faults);
     let mut failures = heapless::Vec::<Reason, MAX_ATTEMPTS>::new();
-    let mut last = Last::Start;
+    let mut last = match memory {
+        Ok(_) => Last::Start,
+        // As if every attempt had been made.
+        Err(_) => Last::Failed(record.attempts.len()),
+    };
     loop {
         supervise::reap_orphans();
         last = match plan::next(record, last) {

@@ -4,7 +4,7 @@
 use crate::date::date;
 use crate::report::Step;
 use collector::Stats;
-use config::{Attempt, Record};
+use config::{Attempt, Compression, Format, Record};
 use core::ffi::CStr;
 use core::fmt::{self, Display, Write as _};
 
@@ -26,6 +26,8 @@ pub struct Manifest<'a> {
     pub crash_time_s: i64,
     /// The dump is whole. Else this says why it is not.
     pub result: Result<(), &'a str>,
+    /// The dumpfile's shape, which may be another than asked for.
+    pub format: Format,
     /// What became of the pages; none when the dump was not finished.
     pub stats: Option<&'a Stats>,
     /// Bytes of `vmcore-dmesg.txt`; none when there is none.
@@ -66,8 +68,12 @@ impl Manifest<'_> {
         json.text("crash_date", &date(self.record.zone, self.crash_time_s))?;
         json.text("panic", &self.panic_line)?;
         json.text("target", &self.attempt.target)?;
-        json.text("format", &collect.format)?;
-        json.text("compression", &collect.compression)?;
+        json.text("format", &self.format)?;
+        let compression = match self.format {
+            Format::Kdump => collect.compression,
+            Format::Elf | Format::Copy => Compression::None,
+        };
+        json.text("compression", &compression)?;
         json.key("levels_asked")?;
         json.open('[')?;
         for level in &collect.levels {
@@ -269,6 +275,7 @@ mod tests {
             } else {
                 Err("writing at byte 9: ENOSPC")
             },
+            format: Format::Kdump,
             stats,
             dmesg_bytes: stats.map(|_| 4711),
             durations: &[(Step::Device, 12), (Step::Dump, 3456)],
@@ -317,6 +324,20 @@ mod tests {
         assert_eq!(value["incomplete_because"], "writing at byte 9: ENOSPC");
         assert_eq!(value["attempts"][0]["outcome"], "writing at byte 9: ENOSPC");
         assert!(value.get("pages").is_none());
+    }
+
+    #[test]
+    fn a_copy_is_called_one_whatever_was_asked_for() {
+        let record = record::parse(RECORD).unwrap();
+        let stats = Stats::new(DumpLevel::NONE);
+        let mut manifest = manifest(&record, &[], Some(&stats));
+        assert_eq!(parsed(&manifest)["compression"], "zlib");
+        manifest.format = Format::Copy;
+        let value = parsed(&manifest);
+        assert_eq!(
+            (&value["format"], &value["compression"]),
+            (&"copy".into(), &"none".into())
+        );
     }
 
     #[test]
