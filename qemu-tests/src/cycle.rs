@@ -59,6 +59,8 @@ pub struct Cycle {
     pub ram_file: Option<PathBuf>,
     /// More arguments for QEMU.
     pub qemu: Vec<OsString>,
+    /// Commands that QEMU is given once the first kernel is up: name and arguments.
+    pub commands: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Cycle {
@@ -80,6 +82,7 @@ impl Cycle {
             first: FirstKernel::default(),
             ram_file: None,
             qemu: Vec::new(),
+            commands: Vec::new(),
         }
     }
 
@@ -136,6 +139,9 @@ impl Cycle {
                 ),
             }
         };
+        for (command, arguments) in &self.commands {
+            vm.qmp().execute(command, arguments)?;
+        }
         let pattern = format!("{}|{}", guest::LOADED, guest::FAILED);
         let line = vm.expect(&pattern, STEP)?;
         if line.text.contains(guest::FAILED) {

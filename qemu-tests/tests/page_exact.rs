@@ -21,7 +21,7 @@ use qemu_tests::run::run;
 use qemu_tests::saved::Saved;
 use qemu_tests::setup::{self, Flavour, Kernel};
 use qemu_tests::vm::End;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Pages of every kind, there at the panic: free ones with old content, cache clean and dirty on ext4 and in tmpfs, huge
 /// pages in use and in the pool, anonymous memory in small pages and in large ones, thousands of inodes.
@@ -58,6 +58,11 @@ for address in 0x18000000 0x1a345000 0x1c678000 0x20000000 0x24000000; do
 done 2> /dev/null
 ";
 
+/// Waits until the hypervisor has taken 64 MiB of the guest's 640.
+const GIVE_PAGES_AWAY: &str = r"
+while [ $(sed -n 's/MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo) -gt 560000 ]; do sleep 0.1; done
+";
+
 /// One capture to be checked.
 struct Plan {
     name: &'static str,
@@ -66,6 +71,8 @@ struct Plan {
     cpu_model: &'static str,
     memory_mib: u64,
     prepare: String,
+    /// The hypervisor leaves the guest only so much of its memory.
+    balloon_mib: Option<u64>,
 }
 
 impl Plan {
@@ -77,6 +84,7 @@ impl Plan {
             cpu_model: "qemu64",
             memory_mib: 768,
             prepare: WORK.to_owned(),
+            balloon_mib: None,
         }
     }
 }
@@ -114,6 +122,11 @@ fn capture(plan: Plan) -> Result<Captured> {
     };
     cycle.first.modules = vec!["virtio_pci", "virtio_blk"];
     cycle.first.prepare.clone_from(&plan.prepare);
+    if let Some(left_mib) = plan.balloon_mib {
+        cycle.first.modules.push("virtio_balloon");
+        cycle.qemu = vec!["-device".into(), "virtio-balloon-pci".into()];
+        cycle.commands = vec![("balloon", json!({ "value": left_mib << 20 }))];
+    }
     let outcome = cycle.run()?;
     outcome.line("kdump: attempt 1 of 1 done")?;
     assert_eq!(outcome.end, End::Reset, "{}", outcome.log.display());
@@ -291,6 +304,20 @@ fn level_1_on_6_1_and_a_damaged_dump_is_noticed() -> Result<()> {
     swap_two_pages(&captured)?;
     let result = captured.compare()?;
     assert_eq!(result.wrong, 2, "{result}");
+    captured.clean_up()
+}
+
+#[test]
+fn pages_given_to_the_hypervisor_are_left_out_on_6_1() -> Result<()> {
+    let captured = capture(Plan {
+        prepare: GIVE_PAGES_AWAY.to_owned(),
+        balloon_mib: Some(768 - 64),
+        ..Plan::new("exact-balloon-6.1", Flavour::Cloud6_1, 31)
+    })?;
+    let result = captured.is_exact()?;
+    let offline = result.kinds.get(&PageKind::Offline).copied();
+    assert_eq!(offline, Some(64 * 256), "{result}");
+    captured.agrees_with_makedumpfile()?;
     captured.clean_up()
 }
 
