@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vmcore: from a physical address to a file offset to bytes.
-//!
-//! Segments are kept as ranges of physical memory, sorted and without overlap. Every number of the file is taken as
-//! hostile: a range is clipped to the bytes that the file has, and dropped where it cannot be memory at all.
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -15,96 +12,25 @@ use heapless::Vec;
 
 use crate::address::{Pfn, PhysAddr, VirtAddr};
 use crate::arch::{Arch, ImageSegment, Leaf, TranslateError};
-use crate::bytes::u64_at;
-use crate::elf::{self, ElfError, HeaderCount};
+use crate::bytes::shorter;
+use crate::elf::{self, ElfError};
 use crate::io::{IoError, Source};
 use crate::mem_map::Defaults;
+use crate::notes::find_notes;
+use crate::segments::{
+    END_OF_MEMORY, MAX_NOTE_SEGMENTS, MAX_RANGES, RANGE_BYTES, Range, Segments, sort_and_separate,
+};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// The most separate ranges of memory that are told apart; a large server has some dozens.
-const MAX_RANGES: usize = 2048;
+pub use crate::segments::{Defects, Extent};
+
 /// The most bytes of VMCOREINFO that are kept: the kernel gives it one page, of 4 KiB on most machines.
 const VMCOREINFO_BYTES: usize = 16 << 10;
-/// The most note segments; `/proc/vmcore` has one.
-const MAX_NOTE_SEGMENTS: usize = 8;
-/// The most notes that are looked at.
-const MAX_NOTES: u32 = 1 << 16;
-/// No x86_64 or arm64 machine has memory beyond this address.
-const END_OF_MEMORY: u64 = 1 << 52;
-
 /// How many translations are remembered: enough for the tables and the text of the log.
 const LEAVES: usize = 4;
 
 /// What [`Vmcore::open`] needs of memory.
 pub const OPEN_BYTES: usize = MAX_RANGES * RANGE_BYTES + VMCOREINFO_BYTES;
-
-/// A stretch of physical memory that is in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    start: u64,
-    end: u64,
-    offset: u64,
-    /// Where the first kernel had it mapped; 0 when the file does not say.
-    virtual_address: u64,
-}
-
-const RANGE_BYTES: usize = 32;
-
-impl Range {
-    fn to_bytes(self) -> [u8; RANGE_BYTES] {
-        let mut bytes = [0; RANGE_BYTES];
-        let fields = [self.start, self.end, self.offset, self.virtual_address];
-        for (place, field) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
-            *place = field.to_le_bytes();
-        }
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8; RANGE_BYTES]) -> Self {
-        // All four offsets are inside the array.
-        let field = |offset| u64_at(bytes, offset).unwrap_or(0);
-        Self {
-            start: field(0),
-            end: field(8),
-            offset: field(16),
-            virtual_address: field(24),
-        }
-    }
-
-    /// The same range without the bytes before `start`.
-    fn from(self, start: u64) -> Self {
-        let cut = start.saturating_sub(self.start);
-        Self {
-            start: self.start.saturating_add(cut),
-            end: self.end,
-            offset: self.offset.saturating_add(cut),
-            virtual_address: match self.virtual_address {
-                0 => 0,
-                address => address.saturating_add(cut),
-            },
-        }
-    }
-}
-
-/// A piece of the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Its first byte.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub bytes: u64,
-}
-
-/// What was wrong with the file's headers, and worked around.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Defects {
-    /// Segments whose addresses cannot be memory.
-    pub dropped_segments: u32,
-    /// Segments of which the file does not have all bytes.
-    pub truncated_segments: u32,
-    /// The notes end in the middle of one, or there are too many.
-    pub damaged_notes: bool,
-}
 
 /// A vmcore that is open: its headers are read, its memory is not.
 pub struct Vmcore<'m, S> {
@@ -547,239 +473,11 @@ impl<'m, S: Source> Vmcore<'m, S> {
     }
 }
 
-/// The smaller of a length in memory and one in the file.
-fn shorter(in_memory: usize, in_file: u64) -> usize {
-    usize::try_from(in_file).map_or(in_memory, |in_file| in_memory.min(in_file))
-}
-
 fn advance(address: PhysAddr, bytes: usize) -> Result<PhysAddr, ReadError> {
     u64::try_from(bytes)
         .ok()
         .and_then(|bytes| address.checked_add(bytes))
         .ok_or(ReadError::NotCaptured(address))
-}
-
-/// The program headers, as they are read.
-struct Segments<'m> {
-    table: &'m mut [[u8; RANGE_BYTES]],
-    used: usize,
-    notes: Vec<Extent, MAX_NOTE_SEGMENTS>,
-    image: Option<ImageSegment>,
-    defects: Defects,
-}
-
-impl<'m> Segments<'m> {
-    fn new(table: &'m mut [[u8; RANGE_BYTES]]) -> Self {
-        Self {
-            table,
-            used: 0,
-            notes: Vec::new(),
-            image: None,
-            defects: Defects::default(),
-        }
-    }
-
-    fn read_all<S: Source>(
-        &mut self,
-        source: &mut S,
-        header: &elf::FileHeader,
-    ) -> Result<(), OpenError> {
-        let count = match header.header_count {
-            HeaderCount::Here(count) => count,
-            HeaderCount::At(offset) => {
-                let mut bytes = [0; 4];
-                source
-                    .read_at(offset, &mut bytes)
-                    .map_err(|error| OpenError::Io(offset, error))?;
-                u32::from_le_bytes(bytes)
-            }
-        };
-        let stride = u64::from(header.header_stride);
-        let end = u64::from(count)
-            .checked_mul(stride)
-            .and_then(|bytes| bytes.checked_add(header.headers_offset))
-            .filter(|&end| end <= source.size_bytes());
-        if end.is_none() {
-            return Err(OpenError::HeadersBeyondEnd(count));
-        }
-        let mut offset = header.headers_offset;
-        for _ in 0..count {
-            let mut bytes = [0; elf::PROGRAM_HEADER_BYTES];
-            source
-                .read_at(offset, &mut bytes)
-                .map_err(|error| OpenError::Io(offset, error))?;
-            if let Some(segment) = elf::parse_program_header(&bytes) {
-                self.take(&segment, header.machine, source.size_bytes())?;
-            }
-            offset = offset.saturating_add(stride);
-        }
-        Ok(())
-    }
-
-    fn take(
-        &mut self,
-        segment: &elf::ProgramHeader,
-        machine: u16,
-        file_bytes: u64,
-    ) -> Result<(), OpenError> {
-        let available = file_bytes.saturating_sub(segment.offset);
-        match segment.kind {
-            elf::NOTE => {
-                let bytes = segment.file_bytes.min(available);
-                if bytes < segment.file_bytes {
-                    self.defects.damaged_notes = true;
-                }
-                // An eighth segment of notes and more are left alone: no producer writes them.
-                let _ = self.notes.push(Extent {
-                    offset: segment.offset,
-                    bytes,
-                });
-                Ok(())
-            }
-            elf::LOAD => self.take_load(segment, machine, available),
-            _ => Ok(()),
-        }
-    }
-
-    fn take_load(
-        &mut self,
-        segment: &elf::ProgramHeader,
-        machine: u16,
-        available: u64,
-    ) -> Result<(), OpenError> {
-        let claimed = segment.file_bytes.min(segment.memory_bytes);
-        if claimed == 0 {
-            return Ok(());
-        }
-        let start = segment.physical_address;
-        let plausible = start
-            .checked_add(claimed)
-            .is_some_and(|end| end <= END_OF_MEMORY);
-        if !plausible {
-            self.defects.dropped_segments = self.defects.dropped_segments.saturating_add(1);
-            return Ok(());
-        }
-        let bytes = claimed.min(available);
-        if bytes < claimed {
-            self.defects.truncated_segments = self.defects.truncated_segments.saturating_add(1);
-        }
-        let virtual_address = VirtAddr(segment.virtual_address);
-        if self.image.is_none() && Arch::is_image_address(machine, virtual_address) {
-            self.image = Some(ImageSegment {
-                virtual_address,
-                physical_address: PhysAddr(start),
-                bytes: claimed,
-            });
-        }
-        if bytes == 0 {
-            return Ok(());
-        }
-        let place = self
-            .table
-            .get_mut(self.used)
-            .ok_or(OpenError::TooManySegments)?;
-        *place = Range {
-            start,
-            end: start.saturating_add(bytes),
-            offset: segment.offset,
-            virtual_address: segment.virtual_address,
-        }
-        .to_bytes();
-        self.used = self.used.saturating_add(1);
-        Ok(())
-    }
-}
-
-/// Sorts the ranges by address and cuts what overlaps, which is the same memory twice: the kernel's image lies in the
-/// range of memory around it. Returns how many are left, and how many lay beyond `end_of_memory`.
-fn sort_and_separate(table: &mut [[u8; RANGE_BYTES]], end_of_memory: u64) -> (usize, u32) {
-    table.sort_unstable_by_key(|bytes| {
-        let range = Range::from_bytes(bytes);
-        (
-            range.start,
-            u64::MAX.saturating_sub(range.end),
-            range.offset,
-        )
-    });
-    let mut kept = 0_usize;
-    let mut beyond = 0_u32;
-    let mut covered_to = 0;
-    for index in 0..table.len() {
-        let Some(range) = table.get(index).map(Range::from_bytes) else {
-            break;
-        };
-        if range.end > end_of_memory {
-            beyond = beyond.saturating_add(1);
-        }
-        let mut range = range.from(covered_to.max(range.start));
-        range.end = range.end.min(end_of_memory);
-        if range.start >= range.end {
-            continue;
-        }
-        covered_to = range.end;
-        if let Some(place) = table.get_mut(kept) {
-            *place = range.to_bytes();
-            kept = kept.saturating_add(1);
-        }
-    }
-    (kept, beyond)
-}
-
-/// What the notes hold.
-#[derive(Default)]
-struct NotesFound {
-    vmcoreinfo: Option<Extent>,
-    cpu_count: u32,
-    damaged: bool,
-}
-
-/// Looks through the notes for VMCOREINFO and counts the processors. Notes can be large (a driver's dump), so only
-/// their headers and names are read.
-fn find_notes<S: Source>(source: &mut S, segments: &[Extent]) -> NotesFound {
-    let mut found = NotesFound::default();
-    let mut budget = MAX_NOTES;
-    for segment in segments {
-        let mut offset = segment.offset;
-        let end = segment.offset.saturating_add(segment.bytes);
-        while end.saturating_sub(offset) >= elf::NOTE_HEADER_BYTES {
-            // The longest name that means something to us is "VMCOREINFO" with its NUL.
-            let mut bytes = [0; 12 + 11];
-            let here = shorter(bytes.len(), end.saturating_sub(offset));
-            let read = bytes
-                .get_mut(..here)
-                .map(|part| source.read_at(offset, part));
-            let (Some(Ok(())), Some(note)) = (read, elf::parse_note_header(&bytes)) else {
-                found.damaged = true;
-                break;
-            };
-            if note.name_bytes == 0 && note.description_bytes == 0 && note.kind == 0 {
-                // Padding behind the last note.
-                break;
-            }
-            let next = offset.saturating_add(note.total_bytes());
-            let description = Extent {
-                offset: offset.saturating_add(note.description_offset()),
-                bytes: u64::from(note.description_bytes),
-            };
-            let description_end = description.offset.saturating_add(description.bytes);
-            budget = budget.saturating_sub(1);
-            if description_end > end || budget == 0 {
-                found.damaged = true;
-                break;
-            }
-            let name = bytes.get(12..).unwrap_or_default();
-            let is_named = |wanted: &[u8]| {
-                u32::try_from(wanted.len()) == Ok(note.name_bytes) && name.starts_with(wanted)
-            };
-            if is_named(b"VMCOREINFO\0") && found.vmcoreinfo.is_none() {
-                found.vmcoreinfo = Some(description);
-            } else if is_named(b"CORE\0") && note.kind == elf::PRSTATUS {
-                found.cpu_count = found.cpu_count.saturating_add(1);
-            }
-            offset = next;
-        }
-    }
-    found
 }
 
 /// Why a vmcore could not be opened.
