@@ -18,7 +18,7 @@ use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
 use crate::report::{Report, Step, TEXT_BYTES};
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
-use crate::vmcore::{PATH, VmcoreFile};
+use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
 use collector::{OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
 use config::{Attempt, Format, Record, TargetSpec};
@@ -27,6 +27,7 @@ use core::time::Duration;
 use heapless::{String, Vec};
 use rustix::fs::Mode;
 use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
 use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
 use targets::filesystem::{self, Directory, FileSink, Filesystem, Probed};
@@ -43,6 +44,7 @@ const LOG_PIECE_BYTES: usize = 16 << 10;
 pub type Reason = String<TEXT_BYTES>;
 
 /// What an attempt is given.
+#[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// The record that is followed.
     pub record: &'a Record<'a>,
@@ -58,10 +60,35 @@ pub struct Job<'a> {
     pub report: &'a Report,
     /// Faults that a test asks for.
     pub faults: &'a Faults,
+    /// How to read the vmcore.
+    pub access: Access,
 }
 
-/// Makes the attempt in a child with deadlines, and takes care of what a child that was killed left mounted.
+/// Makes the attempt in a child with deadlines.
+///
+/// A child that memory itself killed (SIGBUS: a page of the crashed machine is broken) is followed by another that reads
+/// where the first had mapped, so that one bad page does not cost the dump.
 pub fn supervised(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
+    let outcome = once(job, memory);
+    if outcome.ended != Ended::Signal(Signal::BUS.as_raw()) || job.access == Access::Read {
+        return outcome;
+    }
+    log!(
+        "attempt {}: {outcome}; next: the same without mapping memory",
+        job.number + 1
+    );
+    let again = Job {
+        access: Access::Read,
+        faults: &Faults::default(),
+        ..*job
+    };
+    let mut second = once(&again, memory);
+    second.left_behind |= outcome.left_behind;
+    second
+}
+
+/// One child, and what it left mounted when it was killed.
+fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     let deadlines = &job.record.deadlines;
     let mut outcome = supervise::run(deadlines, job.report, c"kdump-attempt", &mut || {
         make(job, memory)
@@ -157,13 +184,13 @@ impl Run<'_> {
         let (open_memory, memory) = memory
             .split_at_mut_checked(OPEN_BYTES)
             .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
-        let source = VmcoreFile::open(PATH)
+        let source = VmcoreFile::open(PATH, job.access)
             .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
         let vmcore = match Vmcore::open(source, open_memory) {
             Ok(vmcore) => Input::Understood(vmcore),
             Err(error) => {
                 log!("reading /proc/vmcore: {error}; next: a copy of it as it is");
-                let again = VmcoreFile::open(PATH)
+                let again = VmcoreFile::open(PATH, job.access)
                     .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
                 Input::Bytes(again)
             }

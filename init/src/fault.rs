@@ -2,7 +2,7 @@
 //! Faults on request, so that tests see what follows them in the program that is shipped, not in another build.
 //!
 //! `kdumprd.fault=segv@dump` on the capture kernel's command line makes the first attempt's child crash while it saves
-//! the vmcore. Words: `segv`, `kill`, `oom`, `hang`, `panic`; places: the steps `look`, `module`, `device`, `open`,
+//! the vmcore. Words: `segv`, `bus`, `kill`, `oom`, `hang`, `panic`; places: the steps `look`, `module`, `device`, `open`,
 //! `dmesg`, `dump`, `publish`, `final`, and `pid1` with `panic` alone; `@dump*` is every attempt's; several with commas between.
 //!
 //! This is harmless in a normal image: nothing writes the word there but a person who may set the capture kernel's command
@@ -11,6 +11,7 @@
 use crate::report::Step;
 use crate::sys;
 use heapless::Vec;
+use rustix::process::Signal;
 
 /// The most faults on one command line.
 const MAX_FAULTS: usize = 4;
@@ -19,6 +20,7 @@ const MAX_FAULTS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Segv,
+    Bus,
     Kill,
     Oom,
     Hang,
@@ -75,6 +77,7 @@ fn parse(word: &str) -> Option<Fault> {
     let (kind, place) = word.split_once('@')?;
     let kind = match kind {
         "segv" => Kind::Segv,
+        "bus" => Kind::Bus,
         "kill" => Kind::Kill,
         "oom" => Kind::Oom,
         "hang" => Kind::Hang,
@@ -99,10 +102,8 @@ fn parse(word: &str) -> Option<Fault> {
 fn strike(kind: Kind) {
     match kind {
         Kind::Segv => sys::segfault(),
-        Kind::Kill => {
-            let own = rustix::process::getpid();
-            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-        }
+        Kind::Bus => signal(Signal::BUS),
+        Kind::Kill => signal(Signal::KILL),
         Kind::Oom => {
             // Kept for ever, and populated: the kernel has to kill somebody.
             while let Ok(memory) = sys::Memory::take(1 << 20) {
@@ -114,6 +115,11 @@ fn strike(kind: Kind) {
         },
         Kind::Panic => panic!("asked for on the command line"),
     }
+}
+
+/// As if the kernel had sent it.
+fn signal(signal: Signal) {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
 }
 
 #[cfg(test)]

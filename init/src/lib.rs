@@ -58,6 +58,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use supervise::Outcome;
 use sys::{Arguments, FileWindow, Memory};
+use vmcore::Access;
 use words::Session;
 
 /// The record's place in the image, as the kernel takes it.
@@ -193,6 +194,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                     panic_line: &panic_line,
                     report,
                     faults,
+                    access: Access::Map,
                 };
                 let outcome = make_attempt(&job, memory);
                 sync &= !outcome.left_behind;

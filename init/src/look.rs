@@ -5,7 +5,7 @@
 use crate::fault::Faults;
 use crate::report::{Report, Step};
 use crate::supervise::{DONE, FAILED};
-use crate::vmcore::{PATH, VmcoreFile};
+use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::{self, DmesgError};
 use collector::{IoError, OPEN_BYTES, OpenError, Vmcore};
 use core::fmt;
@@ -31,7 +31,7 @@ pub fn look(memory: &mut [u8], report: &Report, faults: &Faults) -> u8 {
 }
 
 fn panic_line(memory: &mut [u8], report: &Report) -> Result<heapless::String<200>, LookError> {
-    let source = VmcoreFile::open(PATH).map_err(LookError::Vmcore)?;
+    let source = VmcoreFile::open(PATH, Access::Map).map_err(LookError::Vmcore)?;
     let (open_memory, memory) = memory
         .split_at_mut_checked(OPEN_BYTES)
         .ok_or(LookError::Vmcore(IoError::INVALID))?;

@@ -14,10 +14,20 @@ pub const PATH: &CStr = c"/proc/vmcore";
 /// What is mapped at once. A window costs the kernel 1024 page table entries, and the process two pages for them.
 const WINDOW_BYTES: u64 = 4 << 20;
 
+/// How the vmcore is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Mapped, and read where it cannot be mapped.
+    Map,
+    /// Read only: slower, but memory that is broken is an error of one read and not the end of the process.
+    Read,
+}
+
 /// An open vmcore with two windows: the collector reads page descriptors at one place and page contents at another.
 pub struct VmcoreFile {
     fd: OwnedFd,
     size_bytes: u64,
+    access: Access,
     windows: [Option<Window>; 2],
     /// The window that was used last; the other is the one to be replaced.
     latest: usize,
@@ -33,13 +43,14 @@ impl VmcoreFile {
     ///
     /// # Errors
     /// What the kernel says: `ENOENT` in a kernel that no crash started.
-    pub fn open(path: &CStr) -> Result<Self, IoError> {
+    pub fn open(path: &CStr, access: Access) -> Result<Self, IoError> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(error)?;
         let size = rustix::fs::fstat(&fd).map_err(error)?.st_size;
         Ok(Self {
             fd,
             size_bytes: u64::try_from(size).map_err(|_| IoError::INVALID)?,
+            access,
             windows: [None, None],
             latest: 0,
         })
@@ -58,7 +69,7 @@ impl VmcoreFile {
             self.latest = index;
             return Some(index);
         }
-        if end > self.size_bytes {
+        if end > self.size_bytes || self.access == Access::Read {
             return None;
         }
         let mut start = offset - offset % WINDOW_BYTES;
@@ -168,7 +179,7 @@ mod tests {
         let bytes: Vec<u8> = (0..length).map(|i| (i % 8191 / 7) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
         let c_path = CString::new(path.to_str().unwrap()).unwrap();
-        let vmcore = VmcoreFile::open(&c_path).unwrap();
+        let vmcore = VmcoreFile::open(&c_path, Access::Map).unwrap();
         (File(path), vmcore, bytes)
     }
 
@@ -199,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_to_be_mapped_is_read() {
+        let (_file, mut vmcore, bytes) = sample("unmapped");
+        vmcore.access = Access::Read;
+        let mut scratch = [0; 4096];
+        assert_eq!(vmcore.view(5, 4096, &mut scratch).unwrap(), &bytes[5..4101]);
+        assert!(vmcore.windows.iter().all(Option::is_none));
+    }
+
+    #[test]
     fn what_is_larger_than_a_window_is_read() {
         let (_file, mut vmcore, bytes) = sample("large");
         let len = WINDOW_BYTES as usize + 4097;
@@ -226,7 +246,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_mapped_is_read() {
         // A directory of /proc has files without mmap.
-        let mut vmcore = VmcoreFile::open(c"/proc/self/status").unwrap();
+        let mut vmcore = VmcoreFile::open(c"/proc/self/status", Access::Map).unwrap();
         assert_eq!(vmcore.size_bytes(), 0);
         vmcore.size_bytes = 100;
         let mut scratch = [0; 16];
@@ -235,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_kernel_that_no_crash_started_has_no_vmcore() {
-        let missing = VmcoreFile::open(c"/proc/kdumprd-no-vmcore");
+        let missing = VmcoreFile::open(c"/proc/kdumprd-no-vmcore", Access::Map);
         assert_eq!(missing.err(), Some(IoError(2)));
     }
 }

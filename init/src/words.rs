@@ -8,7 +8,7 @@ use crate::fault::Faults;
 use crate::kernel_log;
 use crate::report::Report;
 use crate::sys::{self, Memory};
-use crate::vmcore::error;
+use crate::vmcore::{Access, error};
 use collector::{IoError, MEMORY_BYTES, OPEN_BYTES};
 use config::{DeviceId, DeviceSpec, Record};
 use core::fmt::{self, Write as _};
@@ -188,6 +188,7 @@ fn attempt_again(session: &Session<'_>, number: &str) -> u8 {
         panic_line: "",
         report: session.report,
         faults: &Faults::default(),
+        access: Access::Map,
     };
     let outcome = attempt::supervised(&job, memory.bytes());
     if outcome.is_done() {
