@@ -191,10 +191,10 @@ impl Blocks {
             distances,
         } = &mut self.code;
         let builder = &mut self.builder;
-        let made = builder.make(&counts.literals, LIMIT, literals, &mut self.literals);
+        let made = builder.make(counts.literals(), LIMIT, literals, &mut self.literals);
         let literals = &self.literals[..made.used];
         let made_distances = builder.make(
-            &counts.distances,
+            counts.distances(),
             DISTANCES_LIMIT,
             distances,
             &mut self.distances,

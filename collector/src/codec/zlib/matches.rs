@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds what a page repeats: bytes to literals and matches.
 
+use super::huffman::ROOM;
 use super::symbols::{self, DISTANCES, END, FIRST_LENGTH, LITERALS};
 
 /// Bytes that are worked on at a time; a match stays within them. The page of most machines.
@@ -15,8 +16,8 @@ pub(super) const MAX_MATCH: usize = 258;
 const PATTERN: usize = 64;
 /// A match of this length is taken without a look at the next byte's.
 const GOOD_MATCH: usize = 16;
-/// After two to the power of this many bytes without a match, only every other byte is looked at, and so on.
-const PATIENCE: u32 = 6;
+/// After this many bytes without a match, only every other byte is looked at, and so on.
+const PATIENCE: usize = 64;
 const HASH_BITS: u32 = 11;
 const MASK: usize = CHUNK - 1;
 
@@ -36,8 +37,20 @@ pub(super) struct Sequence {
 /// How often each symbol stands in a chunk.
 #[derive(Debug)]
 pub(super) struct Counts {
-    pub(super) literals: [u16; LITERALS],
-    pub(super) distances: [u16; DISTANCES],
+    literals: [u16; ROOM],
+    distances: [u16; 32],
+}
+
+impl Counts {
+    /// Of literals, the end and lengths.
+    pub(super) fn literals(&self) -> &[u16] {
+        &self.literals[..LITERALS]
+    }
+
+    /// Of distances.
+    pub(super) fn distances(&self) -> &[u16] {
+        &self.distances[..DISTANCES]
+    }
 }
 
 /// A chunk, and what was found in it.
@@ -69,8 +82,8 @@ impl Matches {
             count: 0,
             literals: 0,
             counts: Counts {
-                literals: [0; LITERALS],
-                distances: [0; DISTANCES],
+                literals: [0; ROOM],
+                distances: [0; 32],
             },
             heads: [0; 1 << HASH_BITS],
         }
@@ -151,8 +164,8 @@ impl Matches {
     fn push(&mut self, from: usize, at: usize, length: usize, distance: usize) {
         let length_symbol = symbols::LENGTH[(length - 3) & 255];
         let distance_symbol = symbols::distance(distance as u32 - 1) as u8;
-        self.counts.literals[(FIRST_LENGTH + usize::from(length_symbol)).min(LITERALS - 1)] += 1;
-        self.counts.distances[usize::from(distance_symbol).min(DISTANCES - 1)] += 1;
+        self.counts.literals[(FIRST_LENGTH + usize::from(length_symbol)) & (ROOM - 1)] += 1;
+        self.counts.distances[usize::from(distance_symbol & 31)] += 1;
         self.literals += at - from;
         self.sequences[self.count] = Sequence {
             literals: (at - from) as u16,
@@ -175,6 +188,12 @@ impl Matches {
     }
 
     #[inline(always)]
+    fn count_literal(&mut self, at: usize) {
+        let byte = self.chunk[at & MASK];
+        self.counts.literals[usize::from(byte)] += 1;
+    }
+
+    #[inline(always)]
     fn count_literals(&mut self, from: usize, to: usize) {
         for &byte in &self.chunk[from..to] {
             self.counts.literals[usize::from(byte)] += 1;
@@ -188,23 +207,23 @@ impl Matches {
         // The first byte is a literal.
         self.count_literals(0, self.len.min(1));
         let mut literals_from = 0;
-        // A chunk may only look random where that many bytes bring no match.
-        let mut checked = self.len != CHUNK;
         let mut at = 1;
+        // Up to here, every byte is looked at.
+        let mut patience = PATIENCE;
+        let mut checked = self.len != CHUNK;
         while at <= last {
             let word = self.word(at);
             let mut earlier = self.replace_head(word, at);
             if self.word(earlier) != word {
-                self.counts.literals[(word & 255) as usize] += 1;
+                self.count_literal(at);
                 at += 1;
-                // The longer nothing was found, the fewer places are looked at.
-                let skip = (at - literals_from) >> PATIENCE;
-                if skip > 0 {
-                    if !checked && self.chunk.first_chunk().is_some_and(looks_random) {
+                if at >= patience {
+                    if !checked && self.looks_random() {
                         return false;
                     }
                     checked = true;
-                    let to = (at + skip).min(self.len);
+                    // The longer nothing was found, the fewer places are looked at.
+                    let to = (at + (at - literals_from) / PATIENCE).min(self.len);
                     self.count_literals(at, to);
                     at = to;
                 }
@@ -214,10 +233,12 @@ impl Matches {
             if length < GOOD_MATCH && at < last {
                 let next = self.word(at + 1);
                 let other = self.replace_head(next, at + 1);
-                if self.word(other) == next {
+                // Only one that has its last four bytes as well can be longer, and mostly it is the same match.
+                let ends = self.word(other + length - 3) == self.word(at + length - 2);
+                if ends && self.word(other) == next {
                     let longer = self.match_length(other, at + 1);
                     if longer > length {
-                        self.counts.literals[(word & 255) as usize] += 1;
+                        self.count_literal(at);
                         (at, earlier, length) = (at + 1, other, longer);
                     }
                 }
@@ -225,6 +246,7 @@ impl Matches {
             self.push(literals_from, at, length, at - earlier);
             at += length;
             literals_from = at;
+            patience = at + PATIENCE;
             if at <= last {
                 // More of a match's places in the table make it worse: the first ones lead to the longest matches.
                 self.replace_head(self.word(at - 1), at - 1);
@@ -233,6 +255,26 @@ impl Matches {
         self.count_literals(at.min(self.len), self.len);
         self.push_end(literals_from);
         true
+    }
+
+    /// Whether the chunk, which is a whole one, has its bytes spread as evenly as only encrypted or compressed ones are: a look at some of it, so
+    /// that no time is spent where nothing can be won. Noise that is repeated as a whole is missed; that is rare.
+    #[cold]
+    fn looks_random(&self) -> bool {
+        const SAMPLES: usize = 8;
+        const SAMPLE_BYTES: usize = 32;
+        let mut counts = [0_u16; 256];
+        for sample in self.chunk[..CHUNK].chunks_exact(CHUNK / SAMPLES) {
+            for &byte in &sample[..SAMPLE_BYTES] {
+                counts[usize::from(byte)] += 1;
+            }
+        }
+        let squares: u32 = counts
+            .iter()
+            .map(|&count| u32::from(count) * u32::from(count))
+            .sum();
+        // 256 bytes of even chance come to 511 on average, with a standard deviation of 23; text comes to 2500.
+        squares < 640
     }
 
     /// Where a word like this was last seen; from now on, it is here.
@@ -274,24 +316,6 @@ impl Matches {
     }
 }
 
-/// Whether a chunk has its bytes spread as evenly as only encrypted or compressed ones are: a look at some of it, so
-/// that no time is spent where nothing can be won. Noise that is repeated as a whole is missed; that is rare.
-fn looks_random(chunk: &[u8; CHUNK]) -> bool {
-    const SAMPLES: usize = 8;
-    const SAMPLE_BYTES: usize = 32;
-    let mut counts = [0_u16; 256];
-    for sample in chunk.chunks_exact(CHUNK / SAMPLES) {
-        for &byte in &sample[..SAMPLE_BYTES] {
-            counts[usize::from(byte)] += 1;
-        }
-    }
-    let squares: u32 = counts
-        .iter()
-        .map(|&count| u32::from(count) * u32::from(count))
-        .sum();
-    // 256 bytes of even chance come to 511 on average, with a standard deviation of 23; text comes to 2500.
-    squares < 640
-}
 #[inline(always)]
 fn hash(word: u32) -> usize {
     (word.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
