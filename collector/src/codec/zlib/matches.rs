@@ -193,6 +193,15 @@ impl Matches {
         self.counts.literals[usize::from(byte)] += 1;
     }
 
+    /// Takes literals back that were counted.
+    #[inline(always)]
+    fn uncount_literals(&mut self, from: usize, to: usize) {
+        for at in from..to {
+            let byte = self.chunk[at & MASK];
+            self.counts.literals[usize::from(byte)] -= 1;
+        }
+    }
+
     #[inline(always)]
     fn count_literals(&mut self, from: usize, to: usize) {
         for &byte in &self.chunk[from..to] {
@@ -243,6 +252,11 @@ impl Matches {
                     }
                 }
             }
+            let back = self
+                .match_back(earlier, at, literals_from)
+                .min(MAX_MATCH - length);
+            (at, earlier, length) = (at - back, earlier - back, length + back);
+            self.uncount_literals(at, at + back);
             self.push(literals_from, at, length, at - earlier);
             at += length;
             literals_from = at;
@@ -297,6 +311,20 @@ impl Matches {
             length += 8;
         }
         length.min(most)
+    }
+
+    /// How many bytes before `at` equal those before `earlier`, as far back as `from`: with gaps between the places that
+    /// are looked at, a match may begin before the place where it was found.
+    #[inline(always)]
+    fn match_back(&self, earlier: usize, at: usize, from: usize) -> usize {
+        let most = earlier.min(at - from);
+        let mut back = 0;
+        while back < most
+            && self.chunk[(earlier - back - 1) & MASK] == self.chunk[(at - back - 1) & MASK]
+        {
+            back += 1;
+        }
+        back
     }
 
     #[inline(always)]
