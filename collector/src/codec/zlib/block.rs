@@ -27,7 +27,7 @@ const LENGTHS_ORDER: [usize; LENGTHS] = [
 #[derive(Debug)]
 struct Code {
     literals: [Word; ROOM],
-    distances: [Word; 32],
+    distances: [Word; ROOM],
 }
 
 /// A chunk that takes fewer bits than this in the fixed code is not worth a table, which takes some 300.
@@ -71,7 +71,7 @@ impl Code {
         };
         let mut code = Self {
             literals: [none; ROOM],
-            distances: [none; 32],
+            distances: [none; ROOM],
         };
         let mut symbol = FIRST_LENGTH;
         while symbol < LITERALS {
@@ -93,6 +93,8 @@ impl Code {
 pub(super) struct Blocks {
     builder: Builder,
     code: Code,
+    /// The words of the code for lengths.
+    run_words: [Word; ROOM],
     /// The symbols that have a word.
     literals: [Leaf; ROOM],
     distances: [Leaf; ROOM],
@@ -106,7 +108,6 @@ struct Table {
     literals: usize,
     distances: usize,
     runs: usize,
-    words: [Word; LENGTHS],
     words_count: usize,
     /// Bits of the table and of all symbols, without the extra bits of lengths and distances.
     bits: usize,
@@ -121,6 +122,11 @@ impl Blocks {
         Self {
             builder: Builder::new(),
             code: Code::new(),
+            run_words: [Word {
+                bits: 0,
+                len: 0,
+                extra_bits: 0,
+            }; ROOM],
             literals: [Leaf::NONE; ROOM],
             distances: [Leaf::NONE; ROOM],
             lengths: [Leaf::NONE; ROOM],
@@ -212,24 +218,25 @@ impl Blocks {
             runs.put(leaf.symbol(), self.code.literals[leaf.symbol()].len);
         }
         for leaf in distances {
-            let fixed = FIXED_CODE.distances[leaf.symbol() & 31];
+            let fixed = FIXED_CODE.distances[leaf.symbol()];
             fixed_bits += leaf.count() * u32::from(fixed.len);
             extra_bits += leaf.count() * u32::from(fixed.extra_bits);
-            let len = self.code.distances[leaf.symbol() & 31].len;
+            let len = self.code.distances[leaf.symbol()].len;
             runs.put(literals_end + leaf.symbol(), len);
         }
         runs.end();
         let (run_counts, runs) = (runs.counts, runs.count);
 
-        let mut words = [Word::default(); LENGTHS];
+        let words = &mut self.run_words;
+        words[..LENGTHS].fill(Word::default());
         let lengths = &mut self.lengths;
-        let made_runs = builder.make(&run_counts, LENGTHS_LIMIT, &mut words, lengths);
+        let made_runs = builder.make(&run_counts[..LENGTHS], LENGTHS_LIMIT, words, lengths);
         let words_count = LENGTHS_ORDER
             .iter()
             .rposition(|&symbol| words[symbol].len != 0)
             .map_or(4, |last| (last + 1).max(4));
         let mut bits = 5 + 5 + 4 + 3 * words_count;
-        for (symbol, word) in words.iter_mut().enumerate().skip(16) {
+        for (symbol, word) in words.iter_mut().enumerate().take(LENGTHS).skip(16) {
             word.extra_bits = run_extra_bits(symbol) as u8;
             bits += usize::from(run_counts[symbol]) * usize::from(word.extra_bits);
         }
@@ -238,7 +245,6 @@ impl Blocks {
             literals: literals_end,
             distances: distances_end,
             runs,
-            words,
             words_count,
             bits,
             fixed_bits: fixed_bits as usize,
@@ -254,18 +260,18 @@ impl Blocks {
         out.flush();
         let (first, second) = LENGTHS_ORDER.split_at(table.words_count.min(16));
         for &symbol in first {
-            out.put(table.words[symbol].len.into(), 3);
+            out.put(self.run_words[symbol].len.into(), 3);
         }
         out.flush();
         for &symbol in &second[..table.words_count - first.len()] {
-            out.put(table.words[symbol].len.into(), 3);
+            out.put(self.run_words[symbol].len.into(), 3);
         }
         for (index, &(symbol, extra)) in self.runs[..table.runs].iter().enumerate() {
             // Two take at most 2 * (7 + 7) bits, and what stood before them at most 9 + 7.
             if index % 2 == 0 {
                 out.flush();
             }
-            let word = table.words[usize::from(symbol) % LENGTHS];
+            let word = self.run_words[usize::from(symbol & 31)];
             out.put(word.bits.into(), word.len.into());
             out.put(extra.into(), word.extra_bits.into());
         }
@@ -277,7 +283,7 @@ impl Blocks {
 struct Runs<'a> {
     out: &'a mut [(u8, u8); LITERALS + DISTANCES],
     count: usize,
-    counts: [u16; LENGTHS],
+    counts: [u16; 32],
     /// The symbol that comes next.
     next: usize,
     /// The length that came last, and how often it came one after the other.
@@ -290,7 +296,7 @@ impl<'a> Runs<'a> {
         Self {
             out,
             count: 0,
-            counts: [0; LENGTHS],
+            counts: [0; 32],
             next: 0,
             len: 0,
             times: 0,
@@ -355,7 +361,7 @@ impl<'a> Runs<'a> {
             *place = (symbol, extra);
         }
         self.count += 1;
-        self.counts[usize::from(symbol) % LENGTHS] += 1;
+        self.counts[usize::from(symbol & 31)] += 1;
     }
 }
 

@@ -72,7 +72,7 @@ impl Builder {
         &mut self,
         counts: &[u16],
         limit: usize,
-        words: &mut [Word],
+        words: &mut [Word; ROOM],
         used: &mut [Leaf; ROOM],
     ) -> Made {
         let mut count = 0;
