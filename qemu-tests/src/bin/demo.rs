@@ -4,6 +4,7 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -206,8 +207,11 @@ fn configuration(target: &str, made: &Made) -> Result<String> {
 /// Does one step of the preparation and prints a line about it.
 fn step<T>(name: &str, work: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
     let started = Instant::now();
+    // The name first: a build or a download takes a while.
+    print!("{name:8} ");
+    std::io::stdout().flush()?;
     let (value, text) = work().with_context(|| name.to_owned())?;
-    println!("{name:8} {text} ({:.1} s)", started.elapsed().as_secs_f64());
+    println!("{text} ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(value)
 }
 
