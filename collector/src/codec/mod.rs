@@ -35,7 +35,7 @@ impl Codec<'_> {
     }
 
     /// Compresses `page` into the front of `out` and says how many bytes that took; `None` when they would be as many
-    /// as the page has, or more than `out` has: then the page is best stored as it is.
+    /// as the page has, or do not leave 8 bytes of `out` free: then the page is best stored as it is.
     ///
     /// Each call stands alone: the bytes depend on nothing but `page`.
     pub fn compress(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
