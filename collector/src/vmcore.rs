@@ -431,30 +431,30 @@ impl<'m, S: Source> Vmcore<'m, S> {
     /// Fills `buf` from the virtual `address` on, by the page tables alone.
     pub(crate) fn read_by_tables(
         &mut self,
-        mut address: VirtAddr,
-        mut buf: &mut [u8],
+        address: VirtAddr,
+        buf: &mut [u8],
     ) -> Result<(), ReadError> {
-        while !buf.is_empty() {
-            let (physical, bytes) = self
-                .translate_by_tables(address)
-                .map_err(ReadError::Translate)?;
-            let piece = shorter(buf.len(), bytes);
-            let (now, later) = buf.split_at_mut(piece);
-            self.read_physical(physical, now)?;
-            address = VirtAddr(address.0.wrapping_add(u64::try_from(piece).unwrap_or(0)));
-            buf = later;
-        }
-        Ok(())
+        self.read_translated(address, buf, Self::translate_by_tables)
     }
 
     /// Fills `buf` from the virtual `address` on.
     pub(crate) fn read_virtual(
         &mut self,
+        address: VirtAddr,
+        buf: &mut [u8],
+    ) -> Result<(), ReadError> {
+        self.read_translated(address, buf, Self::translate)
+    }
+
+    /// Fills `buf` from the virtual `address` on, a translated piece at a time.
+    fn read_translated(
+        &mut self,
         mut address: VirtAddr,
         mut buf: &mut [u8],
+        translate: impl Fn(&mut Self, VirtAddr) -> Result<(PhysAddr, u64), TranslateError>,
     ) -> Result<(), ReadError> {
         while !buf.is_empty() {
-            let (physical, bytes) = self.translate(address).map_err(ReadError::Translate)?;
+            let (physical, bytes) = translate(self, address).map_err(ReadError::Translate)?;
             let piece = shorter(buf.len(), bytes);
             let (now, later) = buf.split_at_mut(piece);
             self.read_physical(physical, now)?;
