@@ -19,7 +19,7 @@ use core::fmt::{self, Write as _};
 use heapless::String;
 
 use crate::address::VirtAddr;
-use crate::bytes::{u16_at, u32_at, u64_at};
+use crate::bytes::Abi;
 use crate::io::{IoError, Source};
 use crate::vmcore::{ReadError, Vmcore};
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -38,14 +38,12 @@ const MAX_STRUCT_BYTES: usize = 1024;
 /// The most descriptors, and the most bytes of text, as powers of two; the kernel stops at 2 GiB of log.
 const MAX_RING_BITS: u32 = 31;
 
-/// The low 62 bits of a descriptor's state word are its id, the top two its state.
-const ID_MASK: u64 = u64::MAX >> 2;
+/// A descriptor's state word has its state in the top two bits and its id in those below.
+const STATE_BITS: u32 = 2;
 /// State of a record that is complete.
 const COMMITTED: u64 = 1;
 /// State of a record that is complete and will not be added to.
 const FINALIZED: u64 = 2;
-/// Each block of text begins with the id of its descriptor.
-const BLOCK_ID_BYTES: u64 = 8;
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +77,7 @@ pub fn write<S: Source>(
         .ok_or(DmesgError::Memory)?;
     let buf = rest.get_mut(..OUT_BYTES).ok_or(DmesgError::Memory)?;
 
-    let layout = RingLayout::resolve(&vmcore.vmcoreinfo())?;
+    let layout = RingLayout::resolve(&vmcore.vmcoreinfo(), vmcore.abi())?;
     let ring = Ring::read(vmcore, &layout)?;
     let mut lines = Lines {
         buf,
@@ -121,7 +119,7 @@ pub fn write<S: Source>(
                     return Err(DmesgError::Output(error));
                 }
             }
-            id = id.wrapping_add(1) & ID_MASK;
+            id = id.wrapping_add(1) & layout.id_mask();
         }
         left = left.saturating_sub(chunk);
     }
@@ -134,6 +132,7 @@ pub fn write<S: Source>(
 
 /// Where things are in the ring's structs.
 struct RingLayout {
+    abi: Abi,
     pointer: VirtAddr,
     /// Bytes of the ring's variables, which follow with their offsets in them.
     ring_bytes: usize,
@@ -163,7 +162,7 @@ struct Record {
 }
 
 impl RingLayout {
-    fn resolve(info: &Vmcoreinfo<'_>) -> Result<Self, DmesgError> {
+    fn resolve(info: &Vmcoreinfo<'_>, abi: Abi) -> Result<Self, DmesgError> {
         let offset = |name| info.offset(name).ok_or(DmesgError::MissingKey(name));
         let sum = |a: usize, b: usize| a.checked_add(b).ok_or(DmesgError::Damaged);
         let size = |name| {
@@ -179,6 +178,7 @@ impl RingLayout {
         let in_descs = |name| sum(desc_ring, offset(name)?);
         let in_text = |name| sum(text_ring, offset(name)?);
         Ok(Self {
+            abi,
             pointer,
             ring_bytes: size("printk_ringbuffer")?,
             count_bits: in_descs("prb_desc_ring.count_bits")?,
@@ -198,23 +198,30 @@ impl RingLayout {
         })
     }
 
+    /// The bits of a state word that are the id.
+    const fn id_mask(&self) -> u64 {
+        self.abi.truncate(u64::MAX) >> STATE_BITS
+    }
+
     /// The record of this id; `None` while it was being written or is gone.
     fn parse(&self, desc: &[u8], info: &[u8], id: u64) -> Option<Record> {
-        let state = u64_at(desc, self.state)?;
-        if state & ID_MASK != id || !matches!(state >> 62, COMMITTED | FINALIZED) {
+        let word = self.abi.word_at(desc, self.state)?;
+        let state = word.wrapping_shr(self.id_mask().trailing_ones());
+        if word & self.id_mask() != id || !matches!(state, COMMITTED | FINALIZED) {
             return None;
         }
         Some(Record {
-            time_ns: u64_at(info, self.time)?,
-            text_bytes: u16_at(info, self.text_len)?,
-            begin: u64_at(desc, self.begin)?,
-            next: u64_at(desc, self.next)?,
+            time_ns: self.abi.u64_at(info, self.time)?,
+            text_bytes: self.abi.u16_at(info, self.text_len)?,
+            begin: self.abi.word_at(desc, self.begin)?,
+            next: self.abi.word_at(desc, self.next)?,
         })
     }
 }
 
 /// The ring's variables.
 struct Ring {
+    abi: Abi,
     descs: VirtAddr,
     infos: VirtAddr,
     index_mask: u64,
@@ -229,29 +236,32 @@ impl Ring {
         vmcore: &mut Vmcore<'_, S>,
         layout: &RingLayout,
     ) -> Result<Self, DmesgError> {
-        let ring = VirtAddr(vmcore.read_u64(layout.pointer)?);
+        let ring = VirtAddr(vmcore.read_word(layout.pointer)?);
         let mut bytes = [0; MAX_STRUCT_BYTES];
         let bytes = bytes
             .get_mut(..layout.ring_bytes)
             .ok_or(DmesgError::Damaged)?;
         vmcore.read_virtual(ring, bytes)?;
-        let long = |offset| u64_at(bytes, offset).ok_or(DmesgError::Damaged);
+        let abi = layout.abi;
+        let long = |offset| abi.word_at(bytes, offset).ok_or(DmesgError::Damaged);
         let bits = |offset| {
-            u32_at(bytes, offset)
+            abi.u32_at(bytes, offset)
                 .filter(|&bits| bits <= MAX_RING_BITS)
                 .ok_or(DmesgError::Damaged)
         };
         let count = 1_u64.wrapping_shl(bits(layout.count_bits)?);
-        let head_id = long(layout.head_id)? & ID_MASK;
-        let tail_id = long(layout.tail_id)? & ID_MASK;
+        let id_mask = layout.id_mask();
+        let head_id = long(layout.head_id)? & id_mask;
+        let tail_id = long(layout.tail_id)? & id_mask;
         // Both ends belong to the log. More than the ring holds cannot be: then the newest ones are taken.
-        let claimed = (head_id.wrapping_sub(tail_id) & ID_MASK).saturating_add(1);
+        let claimed = (head_id.wrapping_sub(tail_id) & id_mask).saturating_add(1);
         let record_count = claimed.min(count);
         Ok(Self {
+            abi,
             descs: VirtAddr(long(layout.descs)?),
             infos: VirtAddr(long(layout.infos)?),
             index_mask: count.wrapping_sub(1),
-            tail_id: head_id.wrapping_sub(record_count.wrapping_sub(1)) & ID_MASK,
+            tail_id: head_id.wrapping_sub(record_count.wrapping_sub(1)) & id_mask,
             record_count,
             text: VirtAddr(long(layout.data)?),
             size_bits: bits(layout.size_bits)?,
@@ -286,20 +296,24 @@ impl Ring {
             return None;
         }
         let mask = 1_u64.wrapping_shl(self.size_bits).wrapping_sub(1);
+        // Positions wrap as a long does.
+        let turn = |position: u64| self.abi.truncate(position).wrapping_shr(self.size_bits);
         let last = record.next.wrapping_sub(1);
-        let turn = |position: u64| position.wrapping_shr(self.size_bits);
+        let following = record.begin.wrapping_add(mask).wrapping_add(1);
         // A block may end exactly where the ring ends, so its last byte decides whether it wrapped. One that would
         // reach over the end lies at the ring's start, whole.
         let (start, end) = if turn(record.begin) == turn(last) {
             (record.begin & mask, (last & mask).saturating_add(1))
-        } else if turn(record.begin).wrapping_add(1) == turn(last) {
+        } else if turn(following) == turn(last) {
             (0, (last & mask).saturating_add(1))
         } else {
             return None;
         };
-        let room = end.checked_sub(start)?.checked_sub(BLOCK_ID_BYTES)?;
+        // Each block of text begins with the id of its descriptor.
+        let id_bytes = u64::try_from(self.abi.word_bytes()).ok()?;
+        let room = end.checked_sub(start)?.checked_sub(id_bytes)?;
         let bytes = usize::from(record.text_bytes).min(usize::try_from(room).ok()?);
-        Some((start.saturating_add(BLOCK_ID_BYTES), bytes))
+        Some((start.saturating_add(id_bytes), bytes))
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ELF64 core headers and notes: bytes to values.
+//! ELF core headers and notes, of 32 and 64 bits and in both byte orders: bytes to values.
 //!
 //! Source: `elf(5)`; the gABI chapters "ELF Header", "Program Header" and "Note Section".
 #![warn(
@@ -10,13 +10,13 @@
 
 use core::fmt;
 
-use crate::bytes::{u16_at, u32_at, u64_at};
+use crate::bytes::{Abi, ByteOrder, Word};
 use crate::kdump::header::SIGNATURE;
 
-/// Bytes of the file header.
+/// Bytes of the file header that are read: ELF64's, of which ELF32's is a part.
 pub(crate) const FILE_HEADER_BYTES: usize = 64;
-/// Bytes of a program header that are read; entries may be longer.
-pub(crate) const PROGRAM_HEADER_BYTES: usize = 56;
+/// Bytes of the larger kind of program header.
+pub(crate) const MAX_PROGRAM_HEADER_BYTES: usize = 56;
 /// Bytes of a note's header.
 pub(crate) const NOTE_HEADER_BYTES: u64 = 12;
 
@@ -30,8 +30,20 @@ pub(crate) const PRSTATUS: u32 = 1;
 /// `e_phnum` when the count does not fit and stands in `sh_info` of the first section header.
 const PN_XNUM: u16 = 0xffff;
 
+/// `e_machine` of i386.
+pub(crate) const MACHINE_386: u16 = 3;
+/// `e_machine` of 32-bit ARM.
+pub(crate) const MACHINE_ARM: u16 = 40;
 /// `e_machine` of x86_64.
 pub(crate) const MACHINE_X86_64: u16 = 62;
+
+/// Bytes of a program header that are read; entries may be longer.
+pub(crate) const fn program_header_bytes(abi: Abi) -> usize {
+    match abi.word {
+        Word::Bits32 => 32,
+        Word::Bits64 => MAX_PROGRAM_HEADER_BYTES,
+    }
+}
 
 /// Why a file is no vmcore that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +52,6 @@ pub enum ElfError {
     NotElf,
     /// It is a dumpfile already, not a vmcore.
     Dumpfile,
-    /// ELF, but of 32 bits.
-    Elf32,
-    /// ELF, but big-endian.
-    BigEndian,
     /// ELF, but no core file; the number is `e_type`.
     NotACore(u16),
     /// The program headers' entry size cannot be right.
@@ -55,15 +63,13 @@ impl fmt::Display for ElfError {
         match self {
             Self::NotElf => f.write_str("not an ELF file"),
             Self::Dumpfile => f.write_str("a kdump-compressed file already, and not a vmcore"),
-            Self::Elf32 => f.write_str("32-bit ELF is not supported"),
-            Self::BigEndian => f.write_str("big-endian ELF is not supported"),
             Self::NotACore(number) => {
                 write!(f, "an ELF file, but no core (e_type is {number}, not 4)")
             }
             Self::EntrySize(size) => {
                 write!(
                     f,
-                    "the ELF header gives {size} bytes a program header, fewer than 56"
+                    "the ELF header gives {size} bytes a program header, which is too few"
                 )
             }
         }
@@ -75,6 +81,8 @@ impl core::error::Error for ElfError {}
 /// What the file header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileHeader {
+    /// How the file has its numbers.
+    pub(crate) abi: Abi,
     /// `e_machine`.
     pub(crate) machine: u16,
     /// Where the program headers are.
@@ -102,39 +110,60 @@ pub(crate) fn parse_file_header(bytes: &[u8; FILE_HEADER_BYTES]) -> Result<FileH
     if !bytes.starts_with(b"\x7fELF") {
         return Err(ElfError::NotElf);
     }
-    match bytes.get(4) {
-        Some(1) => return Err(ElfError::Elf32),
-        Some(2) => {}
+    let word = match bytes.get(4) {
+        Some(1) => Word::Bits32,
+        Some(2) => Word::Bits64,
         _ => return Err(ElfError::NotElf),
-    }
-    match bytes.get(5) {
-        Some(1) => {}
-        Some(2) => return Err(ElfError::BigEndian),
+    };
+    let order = match bytes.get(5) {
+        Some(1) => ByteOrder::Little,
+        Some(2) => ByteOrder::Big,
         _ => return Err(ElfError::NotElf),
-    }
-    let short = |offset| u16_at(bytes, offset).ok_or(ElfError::NotElf);
-    let long = |offset| u64_at(bytes, offset).ok_or(ElfError::NotElf);
+    };
+    let abi = Abi { order, word };
+    let short = |offset| abi.u16_at(bytes, offset).ok_or(ElfError::NotElf);
+    let long = |offset| abi.word_at(bytes, offset).ok_or(ElfError::NotElf);
+    // Where e_phoff, e_shoff and e_phentsize are; and sh_info in a section header.
+    let (headers_at, sections_at, stride_at, info_at) = match word {
+        Word::Bits32 => (28, 32, 42, 28),
+        Word::Bits64 => (32, 40, 54, 44),
+    };
     let kind = short(16)?;
     if kind != 4 {
         return Err(ElfError::NotACore(kind));
     }
-    let header_stride = short(54)?;
-    if usize::from(header_stride) < PROGRAM_HEADER_BYTES {
+    let header_stride = short(stride_at)?;
+    if usize::from(header_stride) < program_header_bytes(abi) {
         return Err(ElfError::EntrySize(header_stride));
     }
-    let count = short(56)?;
+    let count = short(stride_at.saturating_add(2))?;
     let header_count = if count == PN_XNUM {
-        // `sh_info` is at byte 44 of a section header.
-        HeaderCount::At(long(40)?.saturating_add(44))
+        HeaderCount::At(long(sections_at)?.saturating_add(info_at))
     } else {
         HeaderCount::Here(u32::from(count))
     };
     Ok(FileHeader {
+        abi,
         machine: short(18)?,
-        headers_offset: long(32)?,
+        headers_offset: long(headers_at)?,
         header_stride,
         header_count,
     })
+}
+
+impl FileHeader {
+    /// How the machine had its numbers. An i386 kernel's vmcore may be ELF64, for the memory beyond 4 GiB.
+    pub(crate) const fn machine_abi(&self) -> Abi {
+        let word = match self.machine {
+            MACHINE_386 | MACHINE_ARM => Word::Bits32,
+            MACHINE_X86_64 => Word::Bits64,
+            _ => self.abi.word,
+        };
+        Abi {
+            order: self.abi.order,
+            word,
+        }
+    }
 }
 
 /// What a program header says.
@@ -154,15 +183,24 @@ pub(crate) struct ProgramHeader {
     pub(crate) memory_bytes: u64,
 }
 
-/// Reads a program header.
-pub(crate) fn parse_program_header(bytes: &[u8; PROGRAM_HEADER_BYTES]) -> Option<ProgramHeader> {
+/// Reads a program header of [`program_header_bytes`].
+pub(crate) fn parse_program_header(abi: Abi, bytes: &[u8]) -> Option<ProgramHeader> {
+    // p_offset, p_vaddr, p_paddr, p_filesz and p_memsz follow each other; in ELF64 p_flags comes before them.
+    let field = |index: usize| {
+        let first = match abi.word {
+            Word::Bits32 => 4_usize,
+            Word::Bits64 => 8,
+        };
+        let before = index.checked_mul(abi.word_bytes())?;
+        abi.word_at(bytes, first.checked_add(before)?)
+    };
     Some(ProgramHeader {
-        kind: u32_at(bytes, 0)?,
-        offset: u64_at(bytes, 8)?,
-        virtual_address: u64_at(bytes, 16)?,
-        physical_address: u64_at(bytes, 24)?,
-        file_bytes: u64_at(bytes, 32)?,
-        memory_bytes: u64_at(bytes, 40)?,
+        kind: abi.u32_at(bytes, 0)?,
+        offset: field(0)?,
+        virtual_address: field(1)?,
+        physical_address: field(2)?,
+        file_bytes: field(3)?,
+        memory_bytes: field(4)?,
     })
 }
 
@@ -191,11 +229,11 @@ impl NoteHeader {
 }
 
 /// Reads a note's header.
-pub(crate) fn parse_note_header(bytes: &[u8]) -> Option<NoteHeader> {
+pub(crate) fn parse_note_header(abi: Abi, bytes: &[u8]) -> Option<NoteHeader> {
     Some(NoteHeader {
-        name_bytes: u32_at(bytes, 0)?,
-        description_bytes: u32_at(bytes, 4)?,
-        kind: u32_at(bytes, 8)?,
+        name_bytes: abi.u32_at(bytes, 0)?,
+        description_bytes: abi.u32_at(bytes, 4)?,
+        kind: abi.u32_at(bytes, 8)?,
     })
 }
 
@@ -232,6 +270,35 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_32_bits_and_big_endian_ones_are_read() {
+        let mut bytes = [0; FILE_HEADER_BYTES];
+        bytes[..7].copy_from_slice(b"\x7fELF\x01\x02\x01");
+        bytes[17] = 4;
+        bytes[19] = 3;
+        bytes[31] = 0x34;
+        bytes[35] = 0x80;
+        bytes[43] = 32;
+        bytes[44..46].fill(0xff);
+        let header = parse_file_header(&bytes).unwrap();
+        let abi = Abi {
+            order: ByteOrder::Big,
+            word: Word::Bits32,
+        };
+        assert_eq!((header.abi, header.machine), (abi, 3));
+        assert_eq!(header.headers_offset, 0x34);
+        assert_eq!(header.header_count, HeaderCount::At(0x80 + 28));
+        bytes[43] = 31;
+        assert_eq!(parse_file_header(&bytes), Err(ElfError::EntrySize(31)));
+
+        let fields: Vec<u8> = (1..=8_u32).flat_map(u32::to_be_bytes).collect();
+        let segment = parse_program_header(abi, &fields).unwrap();
+        assert_eq!((segment.kind, segment.offset), (1, 2));
+        assert_eq!((segment.virtual_address, segment.physical_address), (3, 4));
+        assert_eq!((segment.file_bytes, segment.memory_bytes), (5, 6));
+        assert_eq!(parse_program_header(abi, &fields[..20]), None);
+    }
+
+    #[test]
     fn other_files_are_told_apart() {
         let with = |position: usize, value: u8| {
             let mut bytes = sample();
@@ -242,8 +309,8 @@ mod tests {
         let mut dumpfile = sample();
         dumpfile[..8].copy_from_slice(b"KDUMP   ");
         assert_eq!(parse_file_header(&dumpfile), Err(ElfError::Dumpfile));
-        assert_eq!(with(4, 1), Err(ElfError::Elf32));
-        assert_eq!(with(5, 2), Err(ElfError::BigEndian));
+        assert_eq!(with(4, 3), Err(ElfError::NotElf));
+        assert_eq!(with(5, 0), Err(ElfError::NotElf));
         assert_eq!(with(16, 2), Err(ElfError::NotACore(2)));
         assert_eq!(with(54, 55), Err(ElfError::EntrySize(55)));
     }

@@ -56,7 +56,7 @@ impl Filter {
         let (Some(first), Some(page)) = (piece.first, page.get_mut(..size)) else {
             return false;
         };
-        let address = VirtAddr(first.0.wrapping_add(inside));
+        let address = VirtAddr(vmcore.abi().truncate(first.0.wrapping_add(inside)));
         vmcore.read_by_tables(address, page).is_ok()
             && self.rules.verdict(page, None, pfn) != Verdict::Keep
     }
@@ -133,7 +133,7 @@ impl Filter {
         let skipped = batch_start
             .saturating_sub(piece.start)
             .wrapping_mul(u64::try_from(size).unwrap_or(0));
-        let address = VirtAddr(first_page.0.wrapping_add(skipped));
+        let address = VirtAddr(vmcore.abi().truncate(first_page.0.wrapping_add(skipped)));
         let count = usize::try_from(batch_end.saturating_sub(batch_start)).unwrap_or(0);
         let Some(pages) = view_virtual(vmcore, address, count.saturating_mul(size), scratch) else {
             self.unknown_pages = self.unknown_pages.saturating_add(end.saturating_sub(pfn));

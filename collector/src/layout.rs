@@ -80,7 +80,7 @@ fn resolve_filter<S: Source>(
     let defaults = vmcore
         .sparse_defaults()
         .ok_or("its architecture is not known")?;
-    let rules = Rules::resolve(&vmcore.vmcoreinfo(), level, &mut |off| {
+    let rules = Rules::resolve(&vmcore.vmcoreinfo(), vmcore.abi(), level, &mut |off| {
         observer.warn(format_args!(
             "{} pages are kept: VMCOREINFO has no {}",
             off.pages, off.key

@@ -79,6 +79,7 @@ use layout::Layout;
 use pages::Pages;
 
 pub use arch::TranslateError;
+pub use bytes::{Abi, ByteOrder, Word};
 pub use elf::ElfError;
 pub use io::{IoError, Sink, Source};
 pub use observer::{Observer, Progress, Stage};

@@ -35,6 +35,8 @@ pub(crate) enum MemMap {
 pub(crate) struct Sparse {
     /// The table, or with roots the table of pointers to its parts.
     table: VirtAddr,
+    /// Bytes of a pointer.
+    word_bytes: u64,
     /// With `SPARSEMEM_EXTREME`: sections of each part.
     sections_per_root: Option<u64>,
     section_count: u64,
@@ -83,21 +85,22 @@ impl MemMap {
                 .symbol("mem_map")
                 .ok_or("VMCOREINFO has neither SYMBOL(mem_section) nor SYMBOL(mem_map)")?;
             let first = vmcore
-                .read_u64(pointer)
+                .read_word(pointer)
                 .map_err(|_| "mem_map cannot be read")?;
             return Ok(Self::Flat {
                 first: VirtAddr(first),
             });
         };
+        let word_bytes = u64::try_from(vmcore.abi().word_bytes()).unwrap_or(8);
         let section_bytes = info
             .size("mem_section")
             .and_then(|bytes| u64::try_from(bytes).ok())
-            .filter(|bytes| (8..=4096).contains(bytes))
+            .filter(|bytes| (word_bytes..=4096).contains(bytes))
             .ok_or("VMCOREINFO has no usable SIZE(mem_section)")?;
         let map_offset = info
             .offset("mem_section.section_mem_map")
             .and_then(|offset| u64::try_from(offset).ok())
-            .filter(|&offset| offset <= section_bytes.saturating_sub(8))
+            .filter(|&offset| offset <= section_bytes.saturating_sub(word_bytes))
             .ok_or("VMCOREINFO has no usable OFFSET(mem_section.section_mem_map)")?;
         let bits = |name, default| {
             info.number(name)
@@ -125,6 +128,7 @@ impl MemMap {
             .is_none_or(|length| length == section_count.div_ceil(per_root));
         let mut sparse = Sparse {
             table,
+            word_bytes,
             sections_per_root: extreme.then_some(per_root),
             section_count,
             section_shift,
@@ -138,7 +142,7 @@ impl MemMap {
         }
         // Since 4.15 the note has the table's address; before, and in notes made from debug information, that of the
         // pointer to it.
-        if extreme && let Ok(table) = vmcore.read_u64(table) {
+        if extreme && let Ok(table) = vmcore.read_word(table) {
             sparse.table = VirtAddr(table);
             sparse.last_root = None;
             if sparse.fits(vmcore, page_bytes) {
@@ -189,7 +193,8 @@ impl Sparse {
                     let inside = pfn
                         .saturating_sub(section << self.section_shift)
                         .saturating_mul(page_bytes);
-                    let address = VirtAddr(first.0.wrapping_add(inside));
+                    let address = first.0.wrapping_add(inside);
+                    let address = VirtAddr(vmcore.abi().truncate(address));
                     if vmcore.translate_by_tables(address).is_ok() {
                         return true;
                     }
@@ -217,8 +222,8 @@ impl Sparse {
                 let part = match self.last_root {
                     Some((number, part)) if number == root => part,
                     _ => {
-                        let pointer = self.table.checked_add(root.checked_mul(8)?)?;
-                        let part = vmcore.read_u64(pointer).ok()?;
+                        let pointer = self.table.checked_add(root.checked_mul(self.word_bytes)?)?;
+                        let part = vmcore.read_word(pointer).ok()?;
                         self.last_root = Some((root, part));
                         part
                     }
@@ -232,12 +237,13 @@ impl Sparse {
         let address = VirtAddr(part)
             .checked_add(index.checked_mul(self.section_bytes)?)?
             .checked_add(self.map_offset)?;
-        let map = vmcore.read_u64(address).ok()?;
+        let map = vmcore.read_word(address).ok()?;
         if map & SECTION_PRESENT == 0 {
             return None;
         }
         // The kernel stores the array's address less that of pfn 0 in it, so that adding the pfn is all it needs.
         let before = (section << self.section_shift).wrapping_mul(page_bytes);
-        Some(VirtAddr((map & !SECTION_FLAGS).wrapping_add(before)))
+        let first = (map & !SECTION_FLAGS).wrapping_add(before);
+        Some(VirtAddr(vmcore.abi().truncate(first)))
     }
 }

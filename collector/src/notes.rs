@@ -6,7 +6,7 @@
     clippy::indexing_slicing
 )]
 
-use crate::bytes::shorter;
+use crate::bytes::{Abi, shorter};
 use crate::elf;
 use crate::io::Source;
 use crate::segments::Extent;
@@ -24,7 +24,7 @@ pub(crate) struct NotesFound {
 
 /// Looks through the notes for VMCOREINFO and counts the processors. Notes can be large (a driver's dump), so only
 /// their headers and names are read.
-pub(crate) fn find_notes<S: Source>(source: &mut S, segments: &[Extent]) -> NotesFound {
+pub(crate) fn find_notes<S: Source>(source: &mut S, abi: Abi, segments: &[Extent]) -> NotesFound {
     let mut found = NotesFound::default();
     let mut budget = MAX_NOTES;
     for segment in segments {
@@ -37,7 +37,7 @@ pub(crate) fn find_notes<S: Source>(source: &mut S, segments: &[Extent]) -> Note
             let read = bytes
                 .get_mut(..here)
                 .map(|part| source.read_at(offset, part));
-            let (Some(Ok(())), Some(note)) = (read, elf::parse_note_header(&bytes)) else {
+            let (Some(Ok(())), Some(note)) = (read, elf::parse_note_header(abi, &bytes)) else {
                 found.damaged = true;
                 break;
             };

@@ -14,7 +14,7 @@
 
 use config::DumpLevel;
 
-use crate::bytes::{u32_at, u64_at};
+use crate::bytes::Abi;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// Why a page is left out.
@@ -70,6 +70,7 @@ enum Compound {
 /// The rules of one kernel at one dump level.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
+    abi: Abi,
     page_bytes: usize,
     flags: usize,
     /// Offsets that no rule in force needs are 0 and not looked at.
@@ -117,12 +118,14 @@ impl Rules {
     /// The key without which no `struct page` can be read.
     pub(crate) fn resolve(
         info: &Vmcoreinfo<'_>,
+        abi: Abi,
         level: DumpLevel,
         off: &mut dyn FnMut(RuleOff),
     ) -> Result<Self, &'static str> {
+        let word = abi.word_bytes();
         let page_bytes = info
             .size("page")
-            .filter(|bytes| (16..=MAX_PAGE_BYTES).contains(bytes) && bytes.is_multiple_of(8))
+            .filter(|bytes| (16..=MAX_PAGE_BYTES).contains(bytes) && bytes.is_multiple_of(word))
             .ok_or("VMCOREINFO has no usable SIZE(page)")?;
         // All fields end within the struct, and each is aligned to its size: what is not was never a field.
         let offset = |name, bytes: usize| {
@@ -130,7 +133,8 @@ impl Rules {
                 .filter(|&offset| offset <= page_bytes.saturating_sub(bytes))
                 .filter(|offset| offset.is_multiple_of(bytes))
         };
-        let flags = offset("page.flags", 8).ok_or("VMCOREINFO has no usable OFFSET(page.flags)")?;
+        let flags =
+            offset("page.flags", word).ok_or("VMCOREINFO has no usable OFFSET(page.flags)")?;
         let bit = |name| {
             info.number(name)
                 .and_then(|bit| u32::try_from(bit).ok())
@@ -138,9 +142,9 @@ impl Rules {
         };
         let mapcount = offset("page._mapcount", 4);
         let typed = |name| info.page_type(name).filter(|_| mapcount.is_some());
-        let mapping = offset("page.mapping", 8);
-        let private = offset("page.private", 8);
-        let tail = offset("page.compound_head", 8).or(offset("page.compound_info", 8));
+        let mapping = offset("page.mapping", word);
+        let private = offset("page.private", word);
+        let tail = offset("page.compound_head", word).or(offset("page.compound_info", word));
         let head_mask = info.number("PG_head_mask").unwrap_or(0).cast_unsigned();
         let slab = match (typed("PAGE_SLAB_MAPCOUNT_VALUE"), bit("PG_slab")) {
             (Some(value), _) => Slab::Type(value),
@@ -192,6 +196,7 @@ impl Rules {
         let user = in_force("user", level.excludes_user(), &user_needs);
         let free = in_force("free", level.excludes_free(), &free_needs);
         Ok(Self {
+            abi,
             page_bytes,
             flags,
             mapcount: mapcount.unwrap_or(0),
@@ -264,7 +269,7 @@ impl Rules {
     #[inline]
     pub(crate) fn verdict(&self, page: &[u8], second: Option<&[u8]>, pfn: u64) -> Verdict {
         // All offsets were checked against the struct's size, so that the zeros stand for nothing that can happen.
-        let word = |offset| u64_at(page, offset).unwrap_or(0);
+        let word = |offset| self.abi.word_at(page, offset).unwrap_or(0);
         let flags = word(self.flags);
         let poisoned = flags & self.hwpoison_mask != 0;
         if let Some(tail) = self.tail
@@ -277,7 +282,7 @@ impl Rules {
                 Verdict::Keep
             };
         }
-        let kind = u32_at(page, self.mapcount).unwrap_or(0);
+        let kind = self.abi.u32_at(page, self.mapcount).unwrap_or(0);
         let is_slab = match self.slab {
             Slab::Type(value) => kind == value,
             Slab::Flag(mask) => flags & mask != 0,
@@ -339,7 +344,8 @@ impl Rules {
         match self.compound {
             Compound::Type(value) => kind == value,
             Compound::Flag(mask) => {
-                u64_at(second, self.flags).is_some_and(|flags| flags & mask != 0)
+                let flags = self.abi.word_at(second, self.flags);
+                flags.is_some_and(|flags| flags & mask != 0)
             }
             Compound::Bytes(_, Some((offset, value))) => second.get(offset) == Some(&value),
             Compound::Bytes(_, None) | Compound::Unknown => false,
@@ -350,7 +356,8 @@ impl Rules {
     fn order(&self, second: &[u8], pfn: u64) -> u32 {
         let order = match self.compound {
             Compound::Type(_) | Compound::Flag(_) => {
-                u64_at(second, self.flags).map(|flags| flags & 0xff)
+                let flags = self.abi.word_at(second, self.flags);
+                flags.map(|flags| flags & 0xff)
             }
             Compound::Bytes(offset, _) => second.get(offset).map(|&order| u64::from(order)),
             Compound::Unknown => None,

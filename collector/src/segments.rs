@@ -126,7 +126,7 @@ impl<'m> Segments<'m> {
                 source
                     .read_at(offset, &mut bytes)
                     .map_err(|error| OpenError::Io(offset, error))?;
-                u32::from_le_bytes(bytes)
+                header.abi.u32_at(&bytes, 0).unwrap_or(0)
             }
         };
         let stride = u64::from(header.header_stride);
@@ -139,11 +139,14 @@ impl<'m> Segments<'m> {
         }
         let mut offset = header.headers_offset;
         for _ in 0..count {
-            let mut bytes = [0; elf::PROGRAM_HEADER_BYTES];
+            let mut bytes = [0; elf::MAX_PROGRAM_HEADER_BYTES];
+            let bytes = bytes
+                .get_mut(..elf::program_header_bytes(header.abi))
+                .unwrap_or_default();
             source
-                .read_at(offset, &mut bytes)
+                .read_at(offset, bytes)
                 .map_err(|error| OpenError::Io(offset, error))?;
-            if let Some(segment) = elf::parse_program_header(&bytes) {
+            if let Some(segment) = elf::parse_program_header(header.abi, bytes) {
                 self.take(&segment, header.machine, source.size_bytes())?;
             }
             offset = offset.saturating_add(stride);

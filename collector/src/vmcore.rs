@@ -12,7 +12,7 @@ use heapless::Vec;
 
 use crate::address::{Pfn, PhysAddr, VirtAddr};
 use crate::arch::{Arch, ImageSegment, Leaf, TranslateError};
-use crate::bytes::shorter;
+use crate::bytes::{Abi, shorter};
 use crate::elf::{self, ElfError};
 use crate::io::{IoError, Source};
 use crate::mem_map::Defaults;
@@ -39,6 +39,7 @@ pub struct Vmcore<'m, S> {
     /// The range that was found last; the next address is most often in the same.
     last_range: usize,
     machine: u16,
+    abi: Abi,
     page_shift: u32,
     info: Vmcoreinfo<'m>,
     info_extent: Option<Extent>,
@@ -64,6 +65,7 @@ impl<'m, S: Source> Vmcore<'m, S> {
         let table = table.as_chunks_mut::<RANGE_BYTES>().0;
 
         let mut header = [0; elf::FILE_HEADER_BYTES];
+        // An ELF32 header is shorter, but no vmcore with memory ends within these bytes.
         source.read_at(0, &mut header).map_err(|error| {
             if error == IoError::END {
                 OpenError::Elf(ElfError::NotElf)
@@ -82,7 +84,7 @@ impl<'m, S: Source> Vmcore<'m, S> {
             mut defects,
         } = segments;
 
-        let notes_found = find_notes(&mut source, &notes);
+        let notes_found = find_notes(&mut source, header.abi, &notes);
         defects.damaged_notes = notes_found.damaged;
         let info = match notes_found.vmcoreinfo {
             Some(extent) => {
@@ -121,6 +123,7 @@ impl<'m, S: Source> Vmcore<'m, S> {
             ranges: table.get(..used).unwrap_or_default(),
             last_range: 0,
             machine: header.machine,
+            abi: header.machine_abi(),
             page_shift,
             arch,
             info,
@@ -180,6 +183,12 @@ impl<'m, S: Source> Vmcore<'m, S> {
     #[must_use]
     pub const fn machine_name(&self) -> Option<&'static str> {
         crate::arch::machine_name(self.machine)
+    }
+
+    /// How the first kernel's machine has numbers in memory.
+    #[must_use]
+    pub const fn abi(&self) -> Abi {
+        self.abi
     }
 
     /// The physical load shift of an x86_64 kernel; 0 where there is none.
@@ -465,11 +474,14 @@ impl<'m, S: Source> Vmcore<'m, S> {
         Ok(())
     }
 
-    /// The 64-bit number at `address`.
-    pub(crate) fn read_u64(&mut self, address: VirtAddr) -> Result<u64, ReadError> {
+    /// The `unsigned long` or pointer at `address`.
+    pub(crate) fn read_word(&mut self, address: VirtAddr) -> Result<u64, ReadError> {
         let mut bytes = [0; 8];
-        self.read_virtual(address, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
+        let abi = self.abi();
+        let bytes = bytes.get_mut(..abi.word_bytes()).unwrap_or_default();
+        self.read_virtual(address, bytes)?;
+        // As many bytes were read as a word has.
+        Ok(abi.word_at(bytes, 0).unwrap_or(0))
     }
 }
 
