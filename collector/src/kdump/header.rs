@@ -4,6 +4,7 @@
 //! Source: `struct disk_dump_header`, `struct kdump_sub_header` and `page_desc_t` in makedumpfile 1.7.9
 //! `diskdump_mod.h`.
 
+use super::utsname::Utsname;
 use config::Compression;
 use core::fmt;
 
@@ -44,101 +45,6 @@ pub const fn compression_flag(compression: Compression) -> u32 {
         Compression::Lzo => FLAG_LZO,
         Compression::Snappy => FLAG_SNAPPY,
         Compression::Zstd => FLAG_ZSTD,
-    }
-}
-
-/// The crashed kernel's `struct new_utsname`: six fields of 65 bytes, each ending in a NUL.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Utsname([u8; Self::BYTES]);
-
-impl Utsname {
-    /// Bytes of the structure.
-    pub const BYTES: usize = 6 * Self::FIELD_BYTES;
-    const FIELD_BYTES: usize = 65;
-
-    /// The structure as it lay in the crashed kernel's memory. The last byte of each field becomes a NUL: readers
-    /// refuse a dumpfile where it is anything else.
-    #[must_use]
-    pub fn from_bytes(mut bytes: [u8; Self::BYTES]) -> Self {
-        for field in bytes.chunks_exact_mut(Self::FIELD_BYTES) {
-            if let Some(last) = field.last_mut() {
-                *last = 0;
-            }
-        }
-        Self(bytes)
-    }
-
-    /// The structure as makedumpfile would have found it, from text. A field that is too long is cut.
-    ///
-    /// Readers want `sysname` to be "Linux" and `release`, `version` and `machine` not to be empty.
-    #[must_use]
-    pub fn new(sysname: &str, nodename: &str, release: &str, version: &str, machine: &str) -> Self {
-        let mut bytes = [0; Self::BYTES];
-        let fields = [sysname, nodename, release, version, machine, "(none)"];
-        for (field, text) in bytes.chunks_exact_mut(Self::FIELD_BYTES).zip(fields) {
-            for (to, from) in field.iter_mut().zip(text.bytes()) {
-                *to = from;
-            }
-        }
-        Self::from_bytes(bytes)
-    }
-
-    /// The structure's bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-
-    /// "Linux".
-    #[must_use]
-    pub fn sysname(&self) -> &str {
-        self.field(0)
-    }
-
-    /// The host name.
-    #[must_use]
-    pub fn nodename(&self) -> &str {
-        self.field(1)
-    }
-
-    /// As `uname -r` prints it.
-    #[must_use]
-    pub fn release(&self) -> &str {
-        self.field(2)
-    }
-
-    /// As `uname -v` prints it.
-    #[must_use]
-    pub fn version(&self) -> &str {
-        self.field(3)
-    }
-
-    /// "x86_64".
-    #[must_use]
-    pub fn machine(&self) -> &str {
-        self.field(4)
-    }
-
-    /// The field's text up to its NUL; empty where that is not UTF-8.
-    fn field(&self, index: usize) -> &str {
-        let field = self.0.chunks_exact(Self::FIELD_BYTES).nth(index);
-        let text = field.and_then(|field| field.split(|&byte| byte == 0).next());
-        text.and_then(|text| core::str::from_utf8(text).ok())
-            .unwrap_or("")
-    }
-}
-
-impl fmt::Debug for Utsname {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Utsname({} {} {} {} {})",
-            self.sysname(),
-            self.nodename(),
-            self.release(),
-            self.version(),
-            self.machine()
-        )
     }
 }
 
@@ -387,71 +293,6 @@ impl PageDesc {
     }
 }
 
-/// Where the parts of a dumpfile lie, in bytes from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileMap {
-    /// Bytes of a block.
-    pub block_bytes: u32,
-    /// Blocks of the sub header with its notes.
-    pub sub_header_blocks: u32,
-    /// Blocks of both bitmaps together.
-    pub bitmap_blocks: u32,
-    /// Bytes of one bitmap that have a meaning; the rest up to its last block's end is zero.
-    pub bitmap_bytes: u64,
-    /// The 1st bitmap: the pages that exist.
-    pub present: u64,
-    /// The 2nd bitmap: the pages that the dumpfile has.
-    pub dumpable: u64,
-    /// The page descriptors.
-    pub descs: u64,
-    /// Where the descriptors end.
-    pub descs_end: u64,
-    /// The data of the pages that we write: at the next block.
-    pub data: u64,
-}
-
-impl FileMap {
-    /// The map of a file with these sizes; `None` where they fit no file.
-    #[must_use]
-    pub fn new(
-        block_bytes: u32,
-        notes_bytes: u64,
-        max_mapnr: u64,
-        page_count: u64,
-    ) -> Option<Self> {
-        if !block_bytes.is_power_of_two()
-            || !(MIN_BLOCK_BYTES..=MAX_BLOCK_BYTES).contains(&block_bytes)
-        {
-            return None;
-        }
-        let block = u64::from(block_bytes);
-        let sub_header_bytes = notes_bytes.checked_add(SUB_HEADER_BYTES.try_into().ok()?)?;
-        let sub_header_blocks = sub_header_bytes.div_ceil(block);
-        let bitmap_bytes = max_mapnr.div_ceil(8);
-        let one_bitmap = bitmap_bytes.div_ceil(block).checked_mul(block)?;
-        let present = sub_header_blocks.checked_add(1)?.checked_mul(block)?;
-        let dumpable = present.checked_add(one_bitmap)?;
-        let descs = dumpable.checked_add(one_bitmap)?;
-        let descs_end = page_count
-            .checked_mul(PAGE_DESC_BYTES.try_into().ok()?)?
-            .checked_add(descs)?;
-        // Offsets are signed in the file.
-        let data = descs_end.checked_next_multiple_of(block)?;
-        i64::try_from(data).ok()?;
-        Some(Self {
-            block_bytes,
-            sub_header_blocks: u32::try_from(sub_header_blocks).ok()?,
-            bitmap_blocks: u32::try_from(one_bitmap.div_ceil(block).checked_mul(2)?).ok()?,
-            bitmap_bytes,
-            present,
-            dumpable,
-            descs,
-            descs_end,
-            data,
-        })
-    }
-}
-
 /// Appends fields to a structure whose size is known; a sum of fields that differs from it fails the first test.
 struct Encoder<const N: usize> {
     bytes: [u8; N],
@@ -596,28 +437,6 @@ mod tests {
     }
 
     #[test]
-    fn parts_lie_where_makedumpfile_puts_them() {
-        // A real dump of a 1280 MiB guest: descriptors from 94208 to 648296.
-        let map = FileMap::new(4096, 0xfb4, 0x4ffd7, 0x5a2f).unwrap();
-        assert_eq!(map.sub_header_blocks, 2);
-        assert_eq!(map.bitmap_blocks, 20);
-        assert_eq!(map.present, 3 * 4096);
-        assert_eq!(map.dumpable, 13 * 4096);
-        assert_eq!((map.descs, map.descs_end), (94208, 648_296));
-        assert_eq!(map.data, 651_264);
-    }
-
-    #[test]
-    fn sizes_that_fit_no_file_have_no_map() {
-        assert_eq!(FileMap::new(4096, u64::MAX, 1, 1), None);
-        assert_eq!(FileMap::new(4096, 0, u64::MAX, 1), None);
-        assert_eq!(FileMap::new(4096, 0, 1, u64::MAX / 24), None);
-        for block_bytes in [0, 1, 2048, 4097, 1 << 17] {
-            assert_eq!(FileMap::new(block_bytes, 0, 1, 1), None);
-        }
-    }
-
-    #[test]
     fn foreign_headers_are_refused_with_a_reason() {
         let bytes = header().encode();
         let with = |at: usize, value: u8| {
@@ -630,14 +449,5 @@ mod tests {
         assert_eq!(with(8, 0), Err(HeaderError::Version(0)));
         assert_eq!(with(428, 1), Err(HeaderError::BlockSize(4097)));
         assert_eq!(with(429, 8), Err(HeaderError::BlockSize(2048)));
-    }
-
-    #[test]
-    fn a_name_that_is_too_long_still_ends_in_a_nul() {
-        let long = "x".repeat(100);
-        let utsname = Utsname::new("Linux", &long, "6.1", "#1", "x86_64");
-        assert_eq!(utsname.nodename().len(), 64);
-        assert_eq!(utsname.release(), "6.1");
-        assert_eq!(Utsname::from_bytes([b'a'; 390]).machine().len(), 64);
     }
 }

@@ -19,11 +19,15 @@
     )
 )]
 
+pub mod file_map;
 pub mod header;
 pub mod reader;
 mod run;
+pub mod utsname;
 pub mod writer;
 
-pub use header::{Extent, FileMap, Header, HeaderError, PageDesc, SubHeader, Utsname};
+pub use file_map::FileMap;
+pub use header::{Extent, Header, HeaderError, PageDesc, SubHeader};
 pub use reader::{ReadError, Reader};
+pub use utsname::Utsname;
 pub use writer::{Bitmap, Facts, Summary, WriteError, Writer};

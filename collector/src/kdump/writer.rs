@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writes a dumpfile in one pass, from memory that the caller gives.
 
+use super::file_map::FileMap;
 use super::header::{
-    self, Extent, FLAG_INCOMPLETE, FileMap, HEADER_BYTES, Header, MAX_BLOCK_BYTES, PAGE_DESC_BYTES,
-    PageDesc, SUB_HEADER_BYTES, SubHeader, Utsname, VERSION,
+    self, Extent, FLAG_INCOMPLETE, HEADER_BYTES, Header, MAX_BLOCK_BYTES, PAGE_DESC_BYTES,
+    PageDesc, SUB_HEADER_BYTES, SubHeader, VERSION,
 };
 use super::run::{Cut, Run, as_u64};
+use super::utsname::Utsname;
 use crate::address::Pfn;
 use crate::codec::Codec;
 use crate::io::{IoError, Sink};
