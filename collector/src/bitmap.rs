@@ -118,6 +118,20 @@ impl<'m> Window<'m> {
             .fold(0, u64::wrapping_add)
     }
 
+    /// How many are set among the pfns from `start` to `end`.
+    pub(crate) fn count_between(&self, start: u64, end: u64) -> u64 {
+        let mut sum = 0_u64;
+        let mut from = start;
+        while let Some((first, behind)) = self.next_run(from) {
+            if first >= end {
+                break;
+            }
+            sum = sum.saturating_add(behind.min(end).saturating_sub(first));
+            from = behind;
+        }
+        sum
+    }
+
     /// The first run of set bits at or behind `from`: its first pfn, and the one past its last.
     pub(crate) fn next_run(&self, from: u64) -> Option<(u64, u64)> {
         let start = self.find(from.max(self.start), |word| word)?;

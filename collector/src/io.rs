@@ -28,6 +28,17 @@ pub trait Source {
         self.read_at(offset, buf)?;
         Ok(buf)
     }
+
+    /// The first run of bytes from `offset` on and before `end` that this source cannot give, as they were left out of
+    /// it: its first byte and the one past its last. Only a dumpfile that is read as a vmcore has such holes.
+    fn hole(&mut self, _offset: u64, _end: u64) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// Whether the source says of itself that it was cut short, so that what is made from it is incomplete as well.
+    fn is_incomplete(&self) -> bool {
+        false
+    }
 }
 
 /// Where a dumpfile goes. A target that can only append is wrapped in `Flattened`.
@@ -43,6 +54,12 @@ pub trait Sink {
     /// # Errors
     /// What the device said, also about earlier writes.
     fn sync(&mut self) -> Result<(), IoError>;
+
+    /// Whether this is a stream of records, in which every byte is to be written once: what reads it as it is cannot
+    /// tell which of two records for one place came later. Only a dump that fails is worth a second one.
+    fn is_stream(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
@@ -62,6 +79,14 @@ impl<S: Source + ?Sized> Source for &mut S {
     ) -> Result<&'a [u8], IoError> {
         (**self).view(offset, len, scratch)
     }
+
+    fn hole(&mut self, offset: u64, end: u64) -> Option<(u64, u64)> {
+        (**self).hole(offset, end)
+    }
+
+    fn is_incomplete(&self) -> bool {
+        (**self).is_incomplete()
+    }
 }
 
 impl<K: Sink + ?Sized> Sink for &mut K {
@@ -71,6 +96,10 @@ impl<K: Sink + ?Sized> Sink for &mut K {
 
     fn sync(&mut self) -> Result<(), IoError> {
         (**self).sync()
+    }
+
+    fn is_stream(&self) -> bool {
+        (**self).is_stream()
     }
 }
 

@@ -67,6 +67,7 @@ mod page;
 mod pages;
 mod segments;
 pub mod stats;
+mod survey;
 pub mod vmcore;
 pub mod vmcoreinfo;
 
@@ -84,6 +85,7 @@ pub use elf::ElfError;
 pub use io::{IoError, Sink, Source};
 pub use observer::{Observer, Progress, Stage};
 pub use stats::Stats;
+pub use survey::survey;
 pub use vmcore::{OPEN_BYTES, OpenError, ReadError, Vmcore};
 
 /// What [`collect`] and [`dmesg::write`] need of memory, whatever the size of the crashed machine. [`Vmcore::open`]
@@ -130,20 +132,61 @@ pub fn collect_in_windows<S: Source, K: Sink>(
     sink: &mut K,
     observer: &mut dyn Observer,
 ) -> Result<Stats, CollectError> {
+    let cuts = Cuts {
+        window_pages,
+        part: None,
+    };
+    collect_cut(vmcore, options, level, cuts, memory, sink, observer)
+}
+
+/// How a dump is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// The most pages in a window, rounded up to 512; makes no difference to the dumpfile.
+    pub window_pages: u64,
+    /// The pfns whose pages the dumpfile has, when it is one of several that make a dump: the first, a multiple of 64,
+    /// and the one past the last.
+    pub part: Option<(Pfn, Pfn)>,
+}
+
+impl Cuts {
+    /// One dumpfile, windows as long as the memory allows.
+    pub const NONE: Self = Self {
+        window_pages: u64::MAX,
+        part: None,
+    };
+}
+
+/// As [`collect`], cut in this way. `memory` has [`MEMORY_BYTES`]; what it has beyond makes windows longer.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_cut<S: Source, K: Sink>(
+    vmcore: &mut Vmcore<'_, S>,
+    options: &CollectOptions,
+    level: DumpLevel,
+    cuts: Cuts,
+    memory: &mut [u8],
+    sink: &mut K,
+    observer: &mut dyn Observer,
+) -> Result<Stats, CollectError> {
     let (writer_memory, rest) = memory
         .split_at_mut_checked(WRITER_BYTES)
         .ok_or(CollectError::Memory)?;
     let (scratch, rest) = rest
         .split_at_mut_checked(READ_BYTES)
         .ok_or(CollectError::Memory)?;
-    let window = rest.get_mut(..WINDOW_BYTES).ok_or(CollectError::Memory)?;
-    let window_bytes = window_pages
+    if rest.len() < WINDOW_BYTES {
+        return Err(CollectError::Memory);
+    }
+    let window_bytes = cuts
+        .window_pages
         .max(1)
         .checked_next_multiple_of(bitmap::GRAIN_PFNS)
         .and_then(|pages| usize::try_from(pages / 8).ok())
-        .unwrap_or(WINDOW_BYTES)
-        .min(WINDOW_BYTES);
-    let window = window.get_mut(..window_bytes).ok_or(CollectError::Memory)?;
+        .unwrap_or(usize::MAX)
+        .min(rest.len());
+    let window = rest.get_mut(..window_bytes).ok_or(CollectError::Memory)?;
 
     let defects = vmcore.defects();
     if defects.dropped_segments > 0 {
@@ -161,6 +204,11 @@ pub fn collect_in_windows<S: Source, K: Sink>(
     if defects.damaged_notes {
         observer.warn(format_args!(
             "the vmcore's notes are damaged; what can be read of them is used"
+        ));
+    }
+    if vmcore.is_incomplete() {
+        observer.warn(format_args!(
+            "the vmcore is an incomplete dumpfile; what is made from it is incomplete too"
         ));
     }
     match options.format {
@@ -187,6 +235,7 @@ pub fn collect_in_windows<S: Source, K: Sink>(
                 scratch,
                 observer,
                 stats: Stats::new(layout.level),
+                part: cuts.part,
             };
             dump.write(&layout.utsname, codec, writer_memory, sink)
         }
@@ -201,6 +250,8 @@ struct Dump<'a, 'm, S> {
     scratch: &'a mut [u8],
     observer: &'a mut dyn Observer,
     stats: Stats,
+    /// The pfns whose pages are written, where that is not all.
+    part: Option<(Pfn, Pfn)>,
 }
 
 impl<S: Source> Dump<'_, '_, S> {
@@ -216,7 +267,7 @@ impl<S: Source> Dump<'_, '_, S> {
         if self.stats.present == 0 {
             return Err(CollectError::Damaged("it has no memory at all"));
         }
-        let page_count = self.count(max_mapnr);
+        let (page_count, dump_page_count) = self.count(max_mapnr);
 
         let notes = self.vmcore.notes();
         let notes_bytes = notes.iter().fold(0_u64, |sum, segment| {
@@ -233,6 +284,12 @@ impl<S: Source> Dump<'_, '_, S> {
             dump_level: self.stats.level_used,
             notes_bytes,
             vmcoreinfo: self.vmcoreinfo_in_notes(),
+            part: self.part.map(|(start, end)| kdump::Part {
+                start,
+                end,
+                dump_page_count,
+            }),
+            incomplete: self.vmcore.is_incomplete(),
         };
         let mut writer = Writer::begin(sink, &facts, codec, writer_memory)?;
         self.put_notes(&mut writer)?;
@@ -260,18 +317,23 @@ impl<S: Source> Dump<'_, '_, S> {
         Ok(self.stats)
     }
 
-    /// Goes through all windows and counts the pages that will be written. With a single window, that is left as the
+    /// Goes through all windows and counts the pages that will be written, and those of the whole dump. With a single window, that is left as the
     /// pages are to be written.
-    fn count(&mut self, max_mapnr: u64) -> u64 {
+    fn count(&mut self, max_mapnr: u64) -> (u64, u64) {
         let mut stats = self.stats;
-        let mut page_count = 0_u64;
+        let (mut page_count, mut dump_page_count) = (0_u64, 0_u64);
         let mut start = 0_u64;
         while let Some((present, _)) = self.vmcore.present_from(Pfn(start)) {
             // Memory can begin again far up; windows without a page need no look.
             let empty = present.0.saturating_sub(start) / self.window.capacity().max(1);
             start = start.saturating_add(empty.saturating_mul(self.window.capacity()));
             self.fill_window(start, max_mapnr, &mut stats);
-            page_count = page_count.saturating_add(self.window.count());
+            let whole = self.window.count();
+            dump_page_count = dump_page_count.saturating_add(whole);
+            page_count = page_count.saturating_add(match self.part {
+                None => whole,
+                Some((first, end)) => self.window.count_between(first.0, end.0),
+            });
             start = self.window.end();
         }
         self.stats = stats;
@@ -284,13 +346,15 @@ impl<S: Source> Dump<'_, '_, S> {
             }
             filter.restart();
         }
-        page_count
+        (page_count, dump_page_count)
     }
 
     /// Makes the window that begins at `start`: sets what is present, clears what is left out.
     fn fill_window(&mut self, start: u64, max_mapnr: u64, stats: &mut Stats) {
         self.window.restart(start, max_mapnr);
         set_present(self.vmcore, &mut self.window);
+        let missing = clear_holes(self.vmcore, &mut self.window);
+        stats.missing = stats.missing.saturating_add(missing);
         if let Some(filter) = &mut self.filter {
             let observer = &mut *self.observer;
             filter.pass(
@@ -329,6 +393,10 @@ impl<S: Source> Dump<'_, '_, S> {
             writer.put_bitmap(Bitmap::Dumpable, start / 8, self.window.bytes())?;
             start = self.window.end();
             *bitmap_done = start;
+            if let Some((first, end)) = self.part {
+                self.window.clear(0, first.0);
+                self.window.clear(end.0, max_mapnr);
+            }
             pages.copy_window(
                 self.vmcore,
                 &self.window,
@@ -438,6 +506,19 @@ fn set_present<S: Source>(vmcore: &Vmcore<'_, S>, window: &mut Window<'_>) {
         window.set(start.0, end.0);
         from = end;
     }
+}
+
+/// Clears the bits of the pages that the vmcore was written without, and returns how many those are.
+fn clear_holes<S: Source>(vmcore: &mut Vmcore<'_, S>, window: &mut Window<'_>) -> u64 {
+    let mut missing = 0_u64;
+    let mut from = Pfn(window.start());
+    let window_end = Pfn(window.end());
+    while let Some((start, end)) = vmcore.hole_from(from, window_end) {
+        missing = missing.saturating_add(window.clear(start.0, end.0));
+        // A hole that is no longer than nothing would be found again.
+        from = end.max(Pfn(from.0.saturating_add(1)));
+    }
+    missing
 }
 
 /// Why a dumpfile could not be written.

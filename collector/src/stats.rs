@@ -5,13 +5,15 @@ use config::DumpLevel;
 
 /// What became of each page of the vmcore.
 ///
-/// `present` is the sum of `zero`, `cache`, `cache_private`, `user`, `free`, `hwpoison`, `offline` and `kept`.
+/// `present` is the sum of `missing`, `zero`, `cache`, `cache_private`, `user`, `free`, `hwpoison`, `offline` and `kept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// The level that was really used: the one asked for, or a lower one where filtering was not sure.
     pub level_used: DumpLevel,
     /// Pages that the vmcore has at least a byte of.
     pub present: u64,
+    /// Pages that the vmcore, a dumpfile itself, was written without.
+    pub missing: u64,
     /// Pages of zeros among those that no other rule left out; counted only at levels that leave them out.
     pub zero: u64,
     /// Cache pages without private data.
@@ -41,6 +43,7 @@ impl Stats {
         Self {
             level_used,
             present: 0,
+            missing: 0,
             zero: 0,
             cache: 0,
             cache_private: 0,

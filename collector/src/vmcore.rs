@@ -262,6 +262,38 @@ impl<'m, S: Source> Vmcore<'m, S> {
         Some((Pfn(start), Pfn(end)))
     }
 
+    /// The first run of present pages at or behind `from`, and before `end`, that were left out of the file before: one
+    /// that is a dumpfile itself.
+    pub(crate) fn hole_from(&mut self, from: Pfn, end: Pfn) -> Option<(Pfn, Pfn)> {
+        let first_byte = from.0.checked_shl(self.page_shift)?;
+        let last_byte = end.0.saturating_mul(1_u64.checked_shl(self.page_shift)?);
+        let index = self
+            .ranges
+            .partition_point(|range| Range::from_bytes(range).end <= first_byte);
+        for range in self.ranges.get(index..)? {
+            let range = Range::from_bytes(range);
+            if range.start >= last_byte {
+                return None;
+            }
+            let range = range.from(first_byte);
+            let bytes = range.end.min(last_byte).saturating_sub(range.start);
+            let range_end = range.offset.saturating_add(bytes);
+            if let Some((hole, hole_end)) = self.source.hole(range.offset, range_end) {
+                let address = |offset: u64| {
+                    range
+                        .start
+                        .saturating_add(offset.clamp(range.offset, range_end))
+                        .saturating_sub(range.offset)
+                };
+                return Some((
+                    Pfn(self.pfn_below(address(hole))),
+                    Pfn(self.pfn_above(address(hole_end))),
+                ));
+            }
+        }
+        None
+    }
+
     const fn pfn_below(&self, address: u64) -> u64 {
         address.wrapping_shr(self.page_shift)
     }
@@ -269,6 +301,12 @@ impl<'m, S: Source> Vmcore<'m, S> {
     fn pfn_above(&self, address: u64) -> u64 {
         // An address is below 2^52.
         address.div_ceil(1_u64.wrapping_shl(self.page_shift))
+    }
+
+    /// Whether the file says of itself that it was cut short.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.source.is_incomplete()
     }
 
     /// The source itself.

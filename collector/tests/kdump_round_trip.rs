@@ -78,6 +78,8 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
                     offset: 7,
                     bytes: 2,
                 },
+                part: None,
+                incomplete: false,
             };
             let mut encoder = zlib::Encoder::new();
             let codec = if compressed {

@@ -30,4 +30,4 @@ pub use file_map::FileMap;
 pub use header::{Extent, Header, HeaderError, PageDesc, SubHeader};
 pub use reader::{ReadError, Reader};
 pub use utsname::Utsname;
-pub use writer::{Bitmap, Facts, Summary, WriteError, Writer};
+pub use writer::{Bitmap, Facts, Part, Summary, WriteError, Writer};

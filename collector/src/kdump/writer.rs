@@ -47,6 +47,21 @@ pub struct Facts<'a> {
     pub notes_bytes: u64,
     /// The text of VMCOREINFO, counted from the start of the notes.
     pub vmcoreinfo: Extent,
+    /// What this file has, when it is one of several that make a dump. `page_count` counts its pages alone.
+    pub part: Option<Part>,
+    /// The vmcore itself was cut short: the dumpfile stays one that says so.
+    pub incomplete: bool,
+}
+
+/// One of the files that make a dump: the bitmaps are those of the whole dump, the pages are some of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The first pfn whose page is here; crash wants a multiple of 64.
+    pub start: Pfn,
+    /// One past the last.
+    pub end: Pfn,
+    /// Pages of all parts.
+    pub dump_page_count: u64,
 }
 
 /// Which of a dumpfile's two bitmaps.
@@ -114,6 +129,9 @@ pub struct Writer<'m, K> {
     notes_left: u64,
     page_count: u64,
     max_mapnr: u64,
+    part: Option<Part>,
+    share_zero: bool,
+    incomplete: bool,
     /// Notes first, then page data.
     data: Run<'m>,
     descs: Run<'m>,
@@ -144,13 +162,20 @@ impl<'m, K: Sink> Writer<'m, K> {
         codec: Codec<'m>,
         memory: &'m mut [u8],
     ) -> Result<Self, WriteError> {
-        let map = FileMap::new(
+        let mut map = FileMap::new(
             facts.page_bytes,
             facts.notes_bytes,
             facts.max_mapnr,
-            facts.page_count,
+            facts
+                .part
+                .map_or(facts.page_count, |part| part.dump_page_count),
         )
         .ok_or(WriteError::Facts)?;
+        if facts.part.is_some() {
+            // All parts leave room for the descriptors of the whole dump. What joins parts knows zero pages by their
+            // offset, which is the one behind that room. Source: makedumpfile 1.7.9 `reassemble_kdump_pages()`.
+            map.data = map.descs_end;
+        }
         let memory = memory.get_mut(..MEMORY_BYTES).ok_or(WriteError::Memory)?;
         let (data, descs) = memory
             .split_at_mut_checked(DATA_BYTES)
@@ -159,7 +184,13 @@ impl<'m, K: Sink> Writer<'m, K> {
             version: VERSION,
             utsname: *facts.utsname,
             crash_time_s: facts.crash_time_s,
-            status: header::compression_flag(codec.compression()) | FLAG_INCOMPLETE,
+            // A stream is not to take the flag back; its end mark says that it is whole.
+            status: header::compression_flag(codec.compression())
+                | if facts.incomplete || !sink.is_stream() {
+                    FLAG_INCOMPLETE
+                } else {
+                    0
+                },
             block_bytes: map.block_bytes,
             sub_header_blocks: map.sub_header_blocks,
             bitmap_blocks: map.bitmap_blocks,
@@ -184,6 +215,9 @@ impl<'m, K: Sink> Writer<'m, K> {
                 bytes: facts.notes_bytes,
             }),
             max_mapnr: facts.max_mapnr,
+            split: facts.part.is_some().into(),
+            start_pfn: facts.part.map_or(0, |part| part.start.0),
+            end_pfn: facts.part.map_or(0, |part| part.end.0),
             ..SubHeader::default()
         };
         let mut writer = Self {
@@ -193,6 +227,9 @@ impl<'m, K: Sink> Writer<'m, K> {
             notes_left: facts.notes_bytes,
             page_count: facts.page_count,
             max_mapnr: facts.max_mapnr,
+            part: facts.part,
+            share_zero: facts.dump_level.excludes_zero(),
+            incomplete: facts.incomplete,
             data: Run::new(data, 0, DATA_UNIT),
             descs: Run::new(descs, map.descs, DESCS_UNIT),
             map,
@@ -321,20 +358,27 @@ impl<'m, K: Sink> Writer<'m, K> {
             self.shared_pages = self.shared_pages.saturating_add(1);
             return self.put_desc(pfn, &zero, 0);
         }
-        let zero = PageDesc {
-            offset: self.data.end(),
-            bytes: self.map.block_bytes,
-            flags: 0,
-            page_flags: 0,
-        };
+        let zero = self.zero_block()?;
+        self.zero = Some(zero);
+        self.raw_pages = self.raw_pages.saturating_add(1);
+        self.put_desc(pfn, &zero, page_bytes)
+    }
+
+    /// Fills in the block that all zero pages share; it does not count as data yet.
+    fn zero_block(&mut self) -> Result<PageDesc, WriteError> {
+        let offset = self.data.end();
+        let page_bytes = self.page_bytes();
         self.data
             .free()
             .get_mut(..page_bytes)
             .ok_or(WriteError::Mismatch("a page without room"))?
             .fill(0);
-        self.zero = Some(zero);
-        self.raw_pages = self.raw_pages.saturating_add(1);
-        self.put_desc(pfn, &zero, page_bytes)
+        Ok(PageDesc {
+            offset,
+            bytes: self.map.block_bytes,
+            flags: 0,
+            page_flags: 0,
+        })
     }
 
     /// Bytes that reached the sink so far.
@@ -356,7 +400,11 @@ impl<'m, K: Sink> Writer<'m, K> {
         }
         let file_bytes = self.data.end();
         self.flush_rest()?;
-        self.write_header(self.header.status & !FLAG_INCOMPLETE)?;
+        if self.incomplete || self.sink.is_stream() {
+            self.sync()?;
+        } else {
+            self.write_header(self.header.status & !FLAG_INCOMPLETE)?;
+        }
         Ok(Summary {
             pages: self.cut.pages,
             shared_pages: self.shared_pages,
@@ -395,7 +443,8 @@ impl<'m, K: Sink> Writer<'m, K> {
         let file_bytes = self.data.end();
         self.data.discard();
         self.descs.discard();
-        if self.drop_from_bitmap(kept).is_err() {
+        // The bitmap of a part is that of the whole dump.
+        if self.part.is_some() || self.drop_from_bitmap(kept).is_err() {
             // The page that the cut is in has part of its descriptor on the sink; it is written whole.
             let lost = kept
                 .pages
@@ -403,7 +452,7 @@ impl<'m, K: Sink> Writer<'m, K> {
                 .saturating_add(self.map.descs);
             let _best_effort = self.write_zeros(lost, self.map.descs_end.saturating_sub(lost));
         }
-        self.write_header(self.header.status)?;
+        self.write_header(self.header.status | FLAG_INCOMPLETE)?;
         Ok(Summary {
             pages: kept.pages,
             shared_pages: self.shared_pages,
@@ -428,7 +477,8 @@ impl<'m, K: Sink> Writer<'m, K> {
         if pfn.0 < self.cut.pfn {
             return Err(WriteError::Mismatch("pages in descending order"));
         }
-        if pfn.0 >= self.max_mapnr {
+        let is_elsewhere = |part: Part| pfn < part.start || pfn >= part.end;
+        if pfn.0 >= self.max_mapnr || self.part.is_some_and(is_elsewhere) {
             return Err(WriteError::Mismatch("a page beyond the highest pfn"));
         }
         if self.notes_left != 0 {
@@ -494,6 +544,11 @@ impl<'m, K: Sink> Writer<'m, K> {
         self.data.flush_all(&mut self.sink, Cut::default())?;
         self.count(waiting);
         self.data.restart(self.map.data);
+        if self.part.is_some() && self.share_zero {
+            self.zero = Some(self.zero_block()?);
+            let bytes = self.page_bytes();
+            self.data.grow(bytes, self.cut, self.cut);
+        }
         Ok(())
     }
 
@@ -566,6 +621,10 @@ impl<'m, K: Sink> Writer<'m, K> {
         }
         .encode();
         self.write_at(0, &bytes)?;
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
         self.sink
             .sync()
             .map_err(|error| WriteError::Sink(self.data.end(), error))

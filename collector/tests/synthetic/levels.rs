@@ -211,6 +211,7 @@ fn check(machine: &Machine, file: File, level: u8) {
         Stats {
             level_used: DumpLevel::new(level).unwrap(),
             present: present.len() as u64,
+            missing: 0,
             zero,
             cache: count(Kind::Cache),
             cache_private: count(Kind::CachePrivate),

@@ -53,6 +53,8 @@ fn facts(utsname: &Utsname) -> Facts<'_> {
             offset: 4000,
             bytes: 999,
         },
+        part: None,
+        incomplete: false,
     }
 }
 
