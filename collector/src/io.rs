@@ -114,8 +114,18 @@ impl IoError {
     pub const INVALID: Self = Self(22);
     /// `ENOSPC`: the device is full.
     pub const NO_SPACE: Self = Self(28);
+    /// `EFBIG`: the file is as large as its file system allows.
+    pub const FILE_TOO_LARGE: Self = Self(27);
+    /// `EDQUOT`: the owner's share of the device is used up.
+    pub const QUOTA: Self = Self(122);
     /// `ENODATA`: the source ends before the wanted bytes.
     pub const END: Self = Self(61);
+
+    /// A smaller dump may still fit.
+    #[must_use]
+    pub const fn is_full(self) -> bool {
+        matches!(self, Self::NO_SPACE | Self::FILE_TOO_LARGE | Self::QUOTA)
+    }
 }
 
 impl fmt::Display for IoError {

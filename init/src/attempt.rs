@@ -258,6 +258,7 @@ impl Run<'_> {
             .unwrap_or_else(clock::wall_s);
         let mut date_text = String::<80>::new();
         let _ = write!(date_text, "{}", date(job.record.zone, crash_time_s));
+        self.check_room(filesystem, &mut vmcore)?;
         let directory = filesystem.directory(path, &date_text).map_err(reason)?;
 
         self.enter(Step::Dmesg);
@@ -319,6 +320,28 @@ impl Run<'_> {
         let mut place = String::new();
         let _ = write!(place, "{}/vmcore", directory.path());
         Ok(Place::File(place))
+    }
+
+    /// Refuses a copy that has no room here, when there is another attempt; the last one saves what fits. How large a
+    /// filtered dump becomes is known when it is written.
+    fn check_room(
+        &self,
+        filesystem: &Filesystem<'_>,
+        vmcore: &mut Input<'_>,
+    ) -> Result<(), Reason> {
+        if self.job.attempt.collect.format != Format::Copy {
+            return Ok(());
+        }
+        match filesystem.check_room(vmcore.file().size_bytes()) {
+            Ok(()) => Ok(()),
+            Err(error) if self.job.number + 1 < self.job.record.attempts.len() => {
+                Err(reason(error))
+            }
+            Err(error) => {
+                log!("{error}; next: as much of it as fits");
+                Ok(())
+            }
+        }
     }
 
     /// Saves the crashed kernel's log, synced and under its name. None when the log cannot be read: that is no reason to

@@ -71,10 +71,12 @@ pub fn write<K: Sink>(
             let mut any: &mut dyn Sink = sink;
             result = collect(vmcore, options, level, memory, &mut any, &mut watcher);
             let next = options.levels.get(position.saturating_add(1));
-            let (Err(CollectError::Sink(offset, IoError::NO_SPACE)), Some(next)) = (&result, next)
-            else {
+            let (Err(CollectError::Sink(offset, error)), Some(next)) = (&result, next) else {
                 break;
             };
+            if !error.is_full() {
+                break;
+            }
             log!("level {level}: the target is full at byte {offset}; next: level {next}");
             begin_again(sink)?;
         }

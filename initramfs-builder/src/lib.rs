@@ -26,6 +26,7 @@ pub mod compress;
 pub mod conf;
 pub mod cpio;
 pub mod error;
+pub mod filesystem;
 pub mod host;
 pub mod image;
 pub mod modules;

@@ -82,6 +82,24 @@ pub enum FilesystemError {
     /// A part of the save path is a symbolic link that points to nothing or out of the file system, or the kernel is too
     /// old to follow one safely.
     SymbolicLink(Name),
+    /// No file of this type of file system is as large.
+    TooLarge {
+        /// The type.
+        fstype: Text<16>,
+        /// The dump's size.
+        needed_bytes: u64,
+        /// The largest file's size.
+        limit_bytes: u64,
+    },
+    /// There is less space.
+    TooLittleSpace {
+        /// The device.
+        node: Name,
+        /// The dump's size.
+        needed_bytes: u64,
+        /// The free space.
+        free_bytes: u64,
+    },
 }
 
 /// Why a mount failed, as far as the superblock shows.
@@ -99,6 +117,8 @@ pub enum Cause {
     NoDriver,
     /// Something else is on the device.
     Holds(superblock::Kind),
+    /// What is on the device cannot take a dump.
+    Obstacle(superblock::Obstacle),
     /// Nothing known is on the device.
     HoldsNothing,
 }
@@ -126,6 +146,7 @@ impl fmt::Display for FilesystemError {
                     ),
                     Cause::NoDriver => f.write_str(" (the capture kernel has no driver for it)"),
                     Cause::Holds(kind) => write!(f, " (the device holds {kind})"),
+                    Cause::Obstacle(obstacle) => write!(f, " ({obstacle})"),
                     Cause::HoldsNothing => {
                         f.write_str(" (there is no file system that we know on the device)")
                     }
@@ -135,6 +156,22 @@ impl fmt::Display for FilesystemError {
                 f,
                 "opening or making the save path at {name}: a symbolic link that cannot be followed \
                  inside this file system"
+            ),
+            Self::TooLarge {
+                fstype,
+                needed_bytes,
+                limit_bytes,
+            } => write!(
+                f,
+                "the dump needs {needed_bytes} bytes, and a file on {fstype} holds {limit_bytes} at most"
+            ),
+            Self::TooLittleSpace {
+                node,
+                needed_bytes,
+                free_bytes,
+            } => write!(
+                f,
+                "the dump needs {needed_bytes} bytes, and {node} has {free_bytes} free"
             ),
         }
     }
@@ -267,7 +304,57 @@ impl<'m> Filesystem<'m> {
     /// # Errors
     /// What the kernel said, and about which part of the path.
     pub fn directory(&self, path: &str, date: &str) -> Result<Directory<'_>, FilesystemError> {
-        Directory::make(&self.root, path, date)
+        if self.has_colons() {
+            return Directory::make(&self.root, path, date);
+        }
+        let mut name: Text<80> = Text::EMPTY;
+        for (position, part) in date.split(':').enumerate() {
+            name.push(if position == 0 { b"" } else { b"." });
+            name.push(part.as_bytes());
+        }
+        Directory::make(&self.root, path, name.as_str().unwrap_or(date))
+    }
+
+    /// Whether a name may have a colon.
+    fn has_colons(&self) -> bool {
+        !matches!(self.mounted_as.as_bytes(), b"vfat" | b"exfat")
+    }
+
+    /// The most that one file can hold, where that is less than a dump may have.
+    ///
+    /// Source: Linux 6.12 `fs/fat/inode.c` and `fs/minix/inode.c`; what version 1 of Minix holds is less still.
+    #[must_use]
+    pub fn largest_file_bytes(&self) -> Option<u64> {
+        match self.mounted_as.as_bytes() {
+            b"vfat" => Some(0xffff_ffff),
+            b"minix" => Some(0x7fff_ffff),
+            _ => None,
+        }
+    }
+
+    /// Checks that a file of this size fits, before the first byte of it is written.
+    ///
+    /// # Errors
+    /// [`FilesystemError::TooLarge`] and [`FilesystemError::TooLittleSpace`] with the numbers.
+    pub fn check_room(&self, needed_bytes: u64) -> Result<(), FilesystemError> {
+        if let Some(limit_bytes) = self.largest_file_bytes()
+            && needed_bytes > limit_bytes
+        {
+            return Err(FilesystemError::TooLarge {
+                fstype: self.mounted_as,
+                needed_bytes,
+                limit_bytes,
+            });
+        }
+        let free_bytes = self.space()?.free_bytes;
+        if needed_bytes > free_bytes {
+            return Err(FilesystemError::TooLittleSpace {
+                node: self.node,
+                needed_bytes,
+                free_bytes,
+            });
+        }
+        Ok(())
     }
 
     /// Unmounts, which writes all that is left to the disk. When something still has the file system open, it is synced
@@ -314,6 +401,7 @@ fn cause(found: &Found, fstype: &str, errno: Errno) -> Cause {
             Cause::Holds(superblock.kind)
         }
         Ok(_) if errno == Errno::NODEV => Cause::NoDriver,
+        Ok(Probed::Other(identity)) => identity.obstacle.map_or(Cause::Unknown, Cause::Obstacle),
         Ok(_) => Cause::Unknown,
     }
 }

@@ -32,6 +32,10 @@ pub enum Kind {
     Btrfs,
     /// FAT12, FAT16 or FAT32.
     Vfat,
+    /// exFAT.
+    Exfat,
+    /// Minix, version 1, 2 or 3.
+    Minix,
     /// Swap space, version 1.
     Swap,
     /// A physical volume of LVM2.
@@ -44,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Ext2,
         Self::Ext3,
         Self::Ext4,
@@ -52,6 +56,8 @@ impl Kind {
         Self::Xfs,
         Self::Btrfs,
         Self::Vfat,
+        Self::Exfat,
+        Self::Minix,
         Self::Swap,
         Self::LvmMember,
         Self::RaidMember,
@@ -69,6 +75,8 @@ impl Kind {
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::Vfat => "vfat",
+            Self::Exfat => "exfat",
+            Self::Minix => "minix",
             Self::Swap => "swap",
             Self::LvmMember => "LVM2_member",
             Self::RaidMember => "linux_raid_member",
@@ -89,6 +97,26 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Why something cannot take a dump, although its kind can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Names end at 14 bytes, and those of a dump are longer.
+    ShortNames,
+    /// It is spread over this many devices, of which we see one.
+    Devices(u64),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShortNames => {
+                f.write_str("its names end at 14 bytes, those of a dump are longer")
+            }
+            Self::Devices(count) => write!(f, "it is spread over {count} devices"),
+        }
+    }
+}
+
 /// What a device is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -98,6 +126,19 @@ pub struct Identity {
     pub uuid: Uuid,
     /// Its label; empty when it has none.
     pub label: Label,
+    /// What keeps it from taking a dump.
+    pub obstacle: Option<Obstacle>,
+}
+
+impl Identity {
+    const fn new(kind: Kind, uuid: Uuid, label: Label) -> Self {
+        Self {
+            kind,
+            uuid,
+            label,
+            obstacle: None,
+        }
+    }
 }
 
 impl fmt::Display for Identity {
@@ -136,7 +177,11 @@ pub fn identify<S: Source + ?Sized>(source: &mut S) -> Result<Option<Identity>, 
     if found.is_some() {
         return Ok(found);
     }
-    filesystems::btrfs(source)
+    if let Some(found) = filesystems::exfat(&head, source)? {
+        return Ok(Some(found));
+    }
+    // Last, as its magic number is the shortest.
+    Ok(filesystems::btrfs(source)?.or_else(|| filesystems::minix(&head)))
 }
 
 #[cfg(test)]

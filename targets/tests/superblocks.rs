@@ -11,7 +11,7 @@ use std::path::Path;
 use support::{Image, Scratch, Sparse, blkid, run};
 use targets::partition_table::partitions;
 use targets::superblock::ext::{Checksum, Superblock};
-use targets::superblock::{Kind, identify};
+use targets::superblock::{Kind, Obstacle, identify};
 
 const UUID: &str = "0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11";
 const MIB: u64 = 1 << 20;
@@ -171,11 +171,15 @@ fn golden(name: &str) -> (u64, Vec<u8>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);
-    let start = if name == "btrfs" { 65536 } else { 0 };
+    let start = match name {
+        "btrfs" => 65536,
+        "exfat-root" => 0x0020_3000,
+        _ => 0,
+    };
     (start, std::fs::read(path).unwrap())
 }
 
-const GOLDEN: [(&str, &str); 8] = [
+const GOLDEN: [(&str, &str); 11] = [
     (
         "xfs",
         "xfs UUID=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11 LABEL=crashdisk",
@@ -199,6 +203,9 @@ const GOLDEN: [(&str, &str); 8] = [
         "lvm",
         "LVM2_member UUID=0c9df1-6i2f-4c4a-6f8a-2f6d-8f0d-6e1c11",
     ),
+    ("exfat", "exfat UUID=EB57-E515"),
+    ("minix3", "minix"),
+    ("minix1-short", "minix"),
 ];
 
 #[test]
@@ -211,6 +218,50 @@ fn other_content_is_what_its_own_tool_made() {
         let identity = identify(&mut device).unwrap().unwrap();
         assert_eq!(identity.to_string(), expected);
     }
+}
+
+#[test]
+fn the_label_of_exfat_is_in_its_root_directory() {
+    let (start, root) = golden("exfat-root");
+    let identify_with = |root: Vec<u8>| {
+        identify(&mut Sparse {
+            size_bytes: 64 * MIB,
+            pieces: vec![golden("exfat"), (start, root)],
+        })
+        .unwrap()
+        .unwrap()
+    };
+    assert_eq!(
+        identify_with(root.clone()).to_string(),
+        "exfat UUID=EB57-E515 LABEL=crash é"
+    );
+    for position in 0..root.len() {
+        let mut flipped = root.clone();
+        flipped[position] ^= 0xff;
+        assert!(!identify_with(flipped).uuid.is_empty());
+        assert!(!identify_with(root[..position].to_vec()).uuid.is_empty());
+    }
+}
+
+#[test]
+fn what_cannot_take_a_dump_says_why() {
+    let obstacle = |pieces| {
+        let size_bytes = 64 * MIB;
+        identify(&mut Sparse { size_bytes, pieces })
+            .unwrap()
+            .unwrap()
+            .obstacle
+    };
+    assert_eq!(obstacle(vec![golden("minix3")]), None);
+    assert_eq!(
+        obstacle(vec![golden("minix1-short")]),
+        Some(Obstacle::ShortNames)
+    );
+    let (start, mut bytes) = golden("btrfs");
+    assert_eq!(obstacle(vec![(start, bytes.clone())]), None);
+    // `num_devices` of `struct btrfs_super_block`.
+    bytes[0x88] = 3;
+    assert_eq!(obstacle(vec![(start, bytes)]), Some(Obstacle::Devices(3)));
 }
 
 #[test]

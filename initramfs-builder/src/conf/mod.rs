@@ -9,6 +9,7 @@
 mod spelling;
 
 use crate::error::{At, Mistake, Mistakes};
+use crate::filesystem::Type;
 use config::collect::CollectOptions;
 use config::{FailureAction, FinalAction};
 use spelling::nearest;
@@ -53,7 +54,7 @@ pub enum TargetKind {
     /// `raw`
     Raw,
     /// A file system of this type.
-    Filesystem(&'static str),
+    Filesystem(Type),
 }
 
 impl TargetKind {
@@ -62,7 +63,7 @@ impl TargetKind {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Raw => "raw",
-            Self::Filesystem(fstype) => fstype,
+            Self::Filesystem(fstype) => fstype.word,
         }
     }
 }
@@ -115,11 +116,16 @@ struct Line<'a> {
 }
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 13] = [
+const DIRECTIVES: [(&str, Take); 18] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
     ("ext4", take_target),
+    ("xfs", take_target),
+    ("btrfs", take_target),
+    ("vfat", take_target),
+    ("exfat", take_target),
+    ("minix", take_target),
     ("path", take_path),
     ("core_collector", take_core_collector),
     ("default", take_failure_action),
@@ -132,7 +138,7 @@ const DIRECTIVES: [(&str, Take); 13] = [
 ];
 
 /// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 28] = [
+const NOT_YET: [&str; 24] = [
     "net",
     "nfs",
     "nfs4",
@@ -140,10 +146,6 @@ const NOT_YET: [&str; 28] = [
     "sshkey",
     "ifc",
     "link_delay",
-    "xfs",
-    "btrfs",
-    "vfat",
-    "minix",
     "virtiofs",
     "blacklist",
     "options",
@@ -318,12 +320,7 @@ impl Line<'_> {
 
 fn take_target(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
     const ACCEPTED: &str = "a device (/dev/…), LABEL=, UUID= or PARTUUID=";
-    let kind = match line.word {
-        "ext2" => TargetKind::Filesystem("ext2"),
-        "ext3" => TargetKind::Filesystem("ext3"),
-        "ext4" => TargetKind::Filesystem("ext4"),
-        _ => TargetKind::Raw,
-    };
+    let kind = Type::of(line.word).map_or(TargetKind::Raw, TargetKind::Filesystem);
     let value = line.some(ACCEPTED)?;
     if value.contains(BLANKS) && !line.quoted {
         return Err(format!(
@@ -694,7 +691,7 @@ mod tests {
             ("extra_modules ../x", &["`../x`"]),
             ("nfs host:/export", &["`nfs` is not supported yet"]),
             ("net root@host", &["`net` is not supported yet"]),
-            ("xfs /dev/sda1", &["`xfs` is not supported yet"]),
+            ("virtiofs crash", &["`virtiofs` is not supported yet"]),
             ("path /a\u{1}b", &["control character"]),
         ] {
             let said = mistakes(text.as_bytes());

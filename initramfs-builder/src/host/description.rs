@@ -121,7 +121,14 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
         }
     }
     match kind {
-        Some(kind) => device.content = Content::Known { kind, uuid, label },
+        Some(kind) => {
+            device.content = Content::Known {
+                kind,
+                uuid,
+                label,
+                obstacle: None,
+            };
+        }
         None if uuid.is_some() || label.is_some() => {
             return Err("uuid= and label= need fstype=".to_owned());
         }

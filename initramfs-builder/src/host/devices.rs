@@ -52,6 +52,8 @@ pub enum Content {
         uuid: Option<String>,
         /// Its label, where it has one.
         label: Option<String>,
+        /// Why it cannot take a dump, although its kind can.
+        obstacle: Option<String>,
     },
 }
 
@@ -169,6 +171,7 @@ pub(super) fn read_content(path: &Path) -> Content {
                 kind: found.kind.word().to_owned(),
                 uuid: text(found.uuid.as_bytes()),
                 label: text(found.label.as_bytes()),
+                obstacle: found.obstacle.map(|obstacle| obstacle.to_string()),
             }
         }
     }

@@ -215,6 +215,7 @@ fn take_udev(host: &Host, device: &mut Device) {
             kind,
             uuid: value("ID_FS_UUID"),
             label: value("ID_FS_LABEL_ENC"),
+            obstacle: None,
         };
     }
     if device.partition.is_some() {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Devices: which one a line means, whether it may be used so, and what it will be known by.
 
+use super::Work;
 use super::goal::{Identified, Place};
-use super::{FILESYSTEMS, Work};
 use crate::conf::DeviceName;
+use crate::filesystem::{self, Type};
 use crate::host::{Content, Device};
 use crate::modules::closure::{Need, Want};
 
@@ -41,7 +42,9 @@ impl<'a> Work<'a> {
             .iter()
             .take(SHOWN)
             .map(|device| match &device.content {
-                Content::Known { kind, uuid, label } => {
+                Content::Known {
+                    kind, uuid, label, ..
+                } => {
                     let tag = |name: &str, value: &Option<String>| {
                         value
                             .as_ref()
@@ -94,7 +97,7 @@ impl<'a> Work<'a> {
         if let Content::Known { kind, .. } = &device.content {
             return Err(format!(
                 "{node} holds {kind}, and a raw target is overwritten; if it may be lost, clear it with `wipefs -a {node}`{}",
-                if FILESYSTEMS.contains(&kind.as_str()) {
+                if Type::of(kind).is_some() {
                     format!(", else write `{kind} {node}` to save to that file system")
                 } else {
                     String::new()
@@ -181,10 +184,11 @@ impl<'a> Work<'a> {
             self.need(Want::Driver(driver.clone()), format!("disk {disk}"));
         }
         if let Place::Filesystem { fstype, .. } = place {
-            self.need(
-                Want::Filesystem(fstype.clone()),
-                format!("file system of {}", device.node),
-            );
+            let by = format!("file system of {}", device.node);
+            for module in Type::of(fstype).map_or(&[][..], |known| known.modules) {
+                self.need(Want::Name((*module).to_owned()), by.clone());
+            }
+            self.need(Want::Filesystem(fstype.clone()), by);
         }
     }
 
@@ -210,30 +214,38 @@ pub(super) fn supported(device: &Device) -> Result<&Device, String> {
     Ok(device)
 }
 
-/// The line's type must be the one of the file system, but ext4's driver takes its elders.
-pub(super) fn check_filesystem(fstype: &str, device: &Device) -> Result<(), String> {
+/// The line's type must be the one of the file system, and it must be able to take a dump at `path`.
+pub(super) fn check_filesystem(fstype: Type, device: &Device, path: &str) -> Result<(), String> {
     let node = &device.node;
+    let word = fstype.word;
+    if fstype.forbids_colons && path.contains(':') {
+        return Err(format!(
+            "the save path {path} has a colon, which no name on {word} can have; choose another `path`"
+        ));
+    }
     match &device.content {
         // The warning about it comes with the identity.
         Content::Unknown(_) => Ok(()),
         Content::Nothing => Err(format!(
-            "{node} has no file system that is known; make one with `mkfs.{fstype} {node}`{}",
+            "{node} has no file system that is known; make one with `mkfs.{word} {node}`{}",
             if device.table.is_some() {
                 ", or name one of its partitions"
             } else {
                 ""
             }
         )),
-        Content::Known { kind, .. } if kind == fstype => Ok(()),
-        Content::Known { kind, .. } if fstype == "ext4" && FILESYSTEMS.contains(&kind.as_str()) => {
-            Ok(())
-        }
-        Content::Known { kind, .. } if FILESYSTEMS.contains(&kind.as_str()) => Err(format!(
-            "{node} holds {kind} and not {fstype}, and would not mount as that; write `{kind} {node}`"
+        Content::Known { kind, obstacle, .. } if fstype.takes(kind) => match obstacle {
+            None => Ok(()),
+            Some(obstacle) => Err(format!(
+                "the {kind} on {node} cannot take a dump: {obstacle}; name another file system"
+            )),
+        },
+        Content::Known { kind, .. } if Type::of(kind).is_some() => Err(format!(
+            "{node} holds {kind} and not {word}, and would not mount as that; write `{kind} {node}`"
         )),
         Content::Known { kind, .. } => Err(format!(
-            "{node} holds {kind} and not {fstype}; accepted are {}",
-            FILESYSTEMS.join(", ")
+            "{node} holds {kind} and not {word}; accepted are {}",
+            filesystem::words()
         )),
     }
 }

@@ -57,6 +57,8 @@ pub enum Place {
     Filesystem {
         /// The type for `mount(2)`.
         fstype: String,
+        /// Its options.
+        mount_options: String,
         /// The save path inside it.
         path: String,
     },
@@ -82,6 +84,8 @@ pub struct Identified {
 pub struct Root {
     /// The type for `mount(2)`.
     pub fstype: String,
+    /// Its options.
+    pub mount_options: String,
     /// The device.
     pub device: Identified,
     /// The path of its init.
@@ -113,10 +117,14 @@ impl Goal {
         let device = self.device.spec();
         match &self.place {
             Place::Raw => TargetSpec::Raw { device },
-            Place::Filesystem { fstype, path } => TargetSpec::Filesystem {
+            Place::Filesystem {
+                fstype,
+                mount_options,
+                path,
+            } => TargetSpec::Filesystem {
                 fstype,
                 device,
-                mount_options: "",
+                mount_options,
                 path,
             },
         }
@@ -172,7 +180,7 @@ impl Resolved {
             root: self.root.as_ref().map(|root| RootFilesystem {
                 fstype: &root.fstype,
                 device: root.device.spec(),
-                mount_options: "",
+                mount_options: &root.mount_options,
                 init: &root.init,
             }),
         })

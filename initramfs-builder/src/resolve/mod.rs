@@ -11,6 +11,7 @@ pub use goal::{Goal, Identified, Place, Resolved, Root};
 
 use crate::conf::{Directives, Target, TargetKind};
 use crate::error::{At, Mistake, Mistakes};
+use crate::filesystem::{self, Type};
 use crate::host::{Device, Host, Mount};
 use crate::modules::closure::{Need, Want};
 use config::{CollectOptions, Compression, Deadlines, FailureAction, FinalAction, Format, Role};
@@ -20,8 +21,6 @@ use device::{check_filesystem, supported};
 const DEFAULT_PATH: &str = "/var/crash";
 /// The program that starts the machine, where the first kernel's command line names none.
 const DEFAULT_INIT: &str = "/sbin/init";
-/// File systems that the capture side can use.
-const FILESYSTEMS: [&str; 3] = ["ext2", "ext3", "ext4"];
 
 /// Resolves `directives` on `host` for the capture kernel `kernel`.
 ///
@@ -167,6 +166,16 @@ fn deadlines(directives: &Directives) -> Deadlines {
     deadlines
 }
 
+/// What holds a path on the running system.
+struct Mounted<'a> {
+    device: &'a Device,
+    fstype: Type,
+    /// The path inside the file system.
+    inside: String,
+    /// How it was found, for the plan.
+    how: String,
+}
+
 struct Work<'a> {
     directives: &'a Directives,
     host: &'a Host,
@@ -224,9 +233,10 @@ impl<'a> Work<'a> {
                 Place::Raw
             }
             TargetKind::Filesystem(fstype) => {
-                check_filesystem(fstype, device)?;
+                check_filesystem(fstype, device, path)?;
                 Place::Filesystem {
-                    fstype: fstype.to_owned(),
+                    fstype: fstype.word.to_owned(),
+                    mount_options: fstype.options.to_owned(),
                     path: path.to_owned(),
                 }
             }
@@ -243,12 +253,20 @@ impl<'a> Work<'a> {
 
     /// The attempt at the file system that holds `path` on the running system.
     fn root_goal(&mut self, path: &str, collect: &CollectOptions) -> Result<Goal, String> {
-        let (device, fstype, inside, from) = self.mounted(path)?;
+        let found = self.mounted(path)?;
+        let device = found.device;
+        check_filesystem(found.fstype, device, &found.inside)?;
         let place = Place::Filesystem {
-            fstype,
-            path: inside,
+            fstype: found.fstype.word.to_owned(),
+            mount_options: if found.fstype.word == "btrfs" {
+                // The path begins at the top, whatever subvolume the running system has mounted.
+                filesystem::TOP_SUBVOLUME.to_owned()
+            } else {
+                found.fstype.options.to_owned()
+            },
+            path: found.inside,
         };
-        let identified = self.identify(device, &place, &from);
+        let identified = self.identify(device, &place, &found.how);
         let is_fall_back = !self.directives.targets.is_empty();
         Ok(Goal {
             role: if is_fall_back {
@@ -274,26 +292,33 @@ impl<'a> Work<'a> {
                 "the first kernel was started with init={init}, which is no absolute path"
             ));
         }
-        let (device, fstype, path, from) = self.mounted("/")?;
-        if path != "/" {
-            return Err(format!(
-                "the root of the running system is the directory {path} of {}, which is not supported yet",
-                device.node
-            ));
-        }
+        let found = self.mounted("/")?;
+        let mount_options = match (found.fstype.word, found.inside.as_str()) {
+            ("btrfs", directory) => filesystem::subvolume(directory)?,
+            (_, "/") => found.fstype.options.to_owned(),
+            (_, directory) => {
+                return Err(format!(
+                    "the root of the running system is the directory {directory} of {}, which is not supported yet",
+                    found.device.node
+                ));
+            }
+        };
+        let fstype = found.fstype.word.to_owned();
         let place = Place::Filesystem {
             fstype: fstype.clone(),
-            path,
+            mount_options: mount_options.clone(),
+            path: found.inside,
         };
         Ok(Root {
             fstype,
-            device: self.identify(device, &place, &from),
+            mount_options,
+            device: self.identify(found.device, &place, &found.how),
             init: init.to_owned(),
         })
     }
 
-    /// The device below `path`, the type of its file system, the path inside it, and how that was found.
-    fn mounted(&self, path: &str) -> Result<(&'a Device, String, String, String), String> {
+    /// What holds `path` on the running system.
+    fn mounted(&self, path: &str) -> Result<Mounted<'a>, String> {
         let by_parameter;
         let (mount, inside) = match self.host.mount_of(path) {
             Some(found) => found,
@@ -316,18 +341,18 @@ impl<'a> Work<'a> {
             )
         })?;
         let device = supported(device).map_err(|message| format!("{on}: {message}"))?;
-        if !FILESYSTEMS.contains(&mount.fstype.as_str()) {
-            return Err(format!(
+        let fstype = Type::of(&mount.fstype).ok_or_else(|| {
+            format!(
                 "{on}, and that type is not supported yet; accepted are {}",
-                FILESYSTEMS.join(", ")
-            ));
-        }
-        Ok((
+                filesystem::words()
+            )
+        })?;
+        Ok(Mounted {
             device,
-            mount.fstype.clone(),
+            fstype,
             inside,
-            format!("{path} on {}", mount.target),
-        ))
+            how: format!("{path} on {}", mount.target),
+        })
     }
 
     fn root_by_parameter(&self) -> Option<Mount> {
@@ -349,7 +374,7 @@ mod tests {
     use crate::conf;
     use crate::host::tests::Tree;
     use crate::modules::closure::Chosen;
-    use config::record;
+    use config::{TargetSpec, record};
 
     const DEVICES: &str = "\
 /dev/vda  size=1000000 bus_path=pci-0000:00:03.0 modules=virtio_pci,virtio_blk
@@ -360,6 +385,7 @@ mod tests {
 /dev/vdb2 parent=/dev/vdb size=1000 partuuid=bbbb-02
 /dev/vdb3 parent=/dev/vdb size=1000
 /dev/vdb4 parent=/dev/vdb size=1000 fstype=xfs uuid=x-1
+/dev/vdb5 parent=/dev/vdb size=1000 fstype=vfat uuid=1A2B-CD34
 /dev/vdc  size=3000 fstype=ext2 uuid=twin
 /dev/vdd  size=3000 fstype=ext2 uuid=twin
 /dev/vde  size=3000 fstype=swap uuid=s
@@ -570,7 +596,15 @@ tmpfs /tmp tmpfs rw 0 0
             ("ext2 /dev/vdb1", &["holds ext3 and not ext2"]),
             (
                 "ext4 /dev/vdb4",
-                &["holds xfs and not ext4", "ext2, ext3, ext4"],
+                &["holds xfs and not ext4", "write `xfs /dev/vdb4`"],
+            ),
+            (
+                "ext4 /dev/vde",
+                &["holds swap and not ext4", "xfs, btrfs, vfat"],
+            ),
+            (
+                "vfat /dev/vdb5\npath /a:b",
+                &["kdump.conf:1: ", "/a:b has a colon"],
             ),
             ("ext4 /dev/vdb3", &["no file system", "mkfs.ext4"]),
             (
@@ -625,6 +659,72 @@ tmpfs /tmp tmpfs rw 0 0
             attempts(&resolved("ext4 /dev/vdb1"))[0],
             "configured ext4 UUID=dump-1 (/dev/vdb1), save path /var/crash"
         );
+    }
+
+    #[test]
+    fn a_type_brings_its_options_and_what_its_driver_asks_for() {
+        let plan = resolved("vfat /dev/vdb5");
+        let TargetSpec::Filesystem { mount_options, .. } = plan.attempts[0].target() else {
+            panic!("{plan:?}");
+        };
+        assert_eq!(mount_options, "codepage=437,iocharset=ascii,umask=0077");
+        let position = |want: &Want| plan.needs.iter().position(|need| need.want == *want);
+        let (page, driver) = (
+            position(&Want::Name("nls_cp437".to_owned())),
+            position(&Want::Filesystem("vfat".to_owned())),
+        );
+        assert!(page.is_some() && page < driver, "{:?}", plan.needs);
+    }
+
+    #[test]
+    fn a_root_in_a_subvolume_is_found_from_the_top_and_started_as_it_is() {
+        let host = Tree::new(&[
+            (
+                "kdump.devices",
+                "/dev/vda size=1000 fstype=btrfs uuid=b-1 modules=virtio_blk\n",
+            ),
+            (
+                "proc/self/mountinfo",
+                "21 1 0:31 /@ / rw shared:1 - btrfs /dev/vda rw,subvol=/@\n",
+            ),
+        ])
+        .host();
+        let plan = on(&host, "default mount_root_run_init\nbtrfs /dev/vda\n").unwrap();
+        let TargetSpec::Filesystem {
+            mount_options,
+            path,
+            ..
+        } = plan.attempts[0].target()
+        else {
+            panic!("{plan:?}");
+        };
+        // A target of its own is what `mount` shows of it.
+        assert_eq!((mount_options, path), ("", "/var/crash"));
+        assert_eq!(plan.root.unwrap().mount_options, "subvol=/@");
+        let plan = on(&host, "").unwrap();
+        let TargetSpec::Filesystem {
+            mount_options,
+            path,
+            ..
+        } = plan.attempts[0].target()
+        else {
+            panic!("{plan:?}");
+        };
+        assert_eq!((mount_options, path), ("subvolid=5", "/@/var/crash"));
+    }
+
+    #[test]
+    fn what_cannot_take_a_dump_is_refused_with_the_reason() {
+        let mut image = vec![0; 0x8000];
+        image[1024..1072].copy_from_slice(
+            &include_bytes!("../../../targets/tests/golden/minix1-short")[1024..1072],
+        );
+        let tree = Tree::new(&[("kdump.devices", "/dev/vda size=32768 modules=virtio_blk\n")]);
+        tree.write("dev/vda", &image);
+        let said = on(&tree.host(), "minix /dev/vda\ndefault reboot\n")
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("names end at 14 bytes"), "{said}");
     }
 
     #[test]

@@ -180,11 +180,7 @@ impl Superblock {
     /// What it is known by.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity {
-            kind: self.kind,
-            uuid: self.uuid,
-            label: self.label,
-        }
+        Identity::new(self.kind, self.uuid, self.label)
     }
 }
 

@@ -50,10 +50,12 @@ fn md_1(fields: &Fields<'_>, start: usize, sector: u64) -> Option<Identity> {
     let at = |offset: usize| start.saturating_add(offset);
     let is_one =
         fields.le32(at(0)) == MD_MAGIC && fields.le32(at(4)) == 1 && fields.le64(at(144)) == sector;
-    is_one.then(|| Identity {
-        kind: Kind::RaidMember,
-        uuid: fields.uuid(at(16)),
-        label: fields.text(at(32), 32),
+    is_one.then(|| {
+        Identity::new(
+            Kind::RaidMember,
+            fields.uuid(at(16)),
+            fields.text(at(32), 32),
+        )
     })
 }
 
@@ -66,25 +68,20 @@ fn md_0_90(fields: &Fields<'_>) -> Option<Identity> {
         for (place, byte) in bytes.iter_mut().zip(words.as_flattened()) {
             *place = *byte;
         }
-        Identity {
-            kind: Kind::RaidMember,
-            uuid: uuid(&bytes),
-            label: Label::EMPTY,
-        }
+        Identity::new(Kind::RaidMember, uuid(&bytes), Label::EMPTY)
     })
 }
 
 /// Source: LUKS1 On-Disk Format Specification 1.2.3, figure 1; LUKS2 On-Disk Format Specification 1.1.4, section 2.1.
 fn luks(head: &Fields<'_>) -> Option<Identity> {
     let version = head.be16(6);
-    (head.has(0, b"LUKS\xba\xbe") && matches!(version, 1 | 2)).then(|| Identity {
-        kind: Kind::Luks,
-        uuid: head.text(168, 40),
-        label: if version == 2 {
+    (head.has(0, b"LUKS\xba\xbe") && matches!(version, 1 | 2)).then(|| {
+        let label = if version == 2 {
             head.text(24, 48)
         } else {
             Label::EMPTY
-        },
+        };
+        Identity::new(Kind::Luks, head.text(168, 40), label)
     })
 }
 
@@ -106,11 +103,7 @@ fn lvm(head: &Fields<'_>) -> Option<Identity> {
             }
             text.push(&[*character]);
         }
-        return Some(Identity {
-            kind: Kind::LvmMember,
-            uuid: text,
-            label: Label::EMPTY,
-        });
+        return Some(Identity::new(Kind::LvmMember, text, Label::EMPTY));
     }
     None
 }
