@@ -274,6 +274,7 @@ impl<S: Source> Dump<'_, '_, S> {
             sum.saturating_add(segment.bytes.next_multiple_of(4))
         });
         let facts = Facts {
+            abi: self.vmcore.abi(),
             utsname,
             crash_time_s: self.vmcore.crash_time_s().unwrap_or(0),
             page_bytes: u32::try_from(self.vmcore.page_size()).unwrap_or(0),

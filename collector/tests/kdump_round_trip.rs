@@ -6,7 +6,7 @@
 use collector::address::Pfn;
 use collector::codec::{Codec, zlib};
 use collector::kdump::{Bitmap, Extent, Facts, ReadError, Reader, Utsname, Writer};
-use collector::{IoError, Sink, Source};
+use collector::{Abi, IoError, Sink, Source};
 use config::DumpLevel;
 
 #[derive(Default)]
@@ -65,6 +65,7 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
             let pfns: Vec<u64> = (3..max_mapnr).step_by(page_bytes / 34).collect();
             let utsname = Utsname::new("Linux", "n", "6.12.0", "#1", "aarch64");
             let facts = Facts {
+                abi: Abi::LITTLE_64,
                 utsname: &utsname,
                 crash_time_s: 5,
                 page_bytes: page_bytes as u32,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the parts of a dumpfile lie.
 
-use super::header::{MAX_BLOCK_BYTES, MIN_BLOCK_BYTES, PAGE_DESC_BYTES, SUB_HEADER_BYTES};
+use super::header::{MAX_BLOCK_BYTES, MIN_BLOCK_BYTES, PAGE_DESC_BYTES, sub_header_bytes};
+use crate::bytes::Abi;
 
 /// Where the parts of a dumpfile lie, in bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,7 @@ impl FileMap {
     /// The map of a file with these sizes; `None` where they fit no file.
     #[must_use]
     pub fn new(
+        abi: Abi,
         block_bytes: u32,
         notes_bytes: u64,
         max_mapnr: u64,
@@ -41,7 +43,7 @@ impl FileMap {
             return None;
         }
         let block = u64::from(block_bytes);
-        let sub_header_bytes = notes_bytes.checked_add(SUB_HEADER_BYTES.try_into().ok()?)?;
+        let sub_header_bytes = notes_bytes.checked_add(sub_header_bytes(abi).try_into().ok()?)?;
         let sub_header_blocks = sub_header_bytes.div_ceil(block);
         let bitmap_bytes = max_mapnr.div_ceil(8);
         let one_bitmap = bitmap_bytes.div_ceil(block).checked_mul(block)?;
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn parts_lie_where_makedumpfile_puts_them() {
         // A real dump of a 1280 MiB guest: descriptors from 94208 to 648296.
-        let map = FileMap::new(4096, 0xfb4, 0x4ffd7, 0x5a2f).unwrap();
+        let map = FileMap::new(Abi::LITTLE_64, 4096, 0xfb4, 0x4ffd7, 0x5a2f).unwrap();
         assert_eq!(map.sub_header_blocks, 2);
         assert_eq!(map.bitmap_blocks, 20);
         assert_eq!(map.present, 3 * 4096);
@@ -86,11 +88,14 @@ mod tests {
 
     #[test]
     fn sizes_that_fit_no_file_have_no_map() {
-        assert_eq!(FileMap::new(4096, u64::MAX, 1, 1), None);
-        assert_eq!(FileMap::new(4096, 0, u64::MAX, 1), None);
-        assert_eq!(FileMap::new(4096, 0, 1, u64::MAX / 24), None);
+        assert_eq!(FileMap::new(Abi::LITTLE_64, 4096, u64::MAX, 1, 1), None);
+        assert_eq!(FileMap::new(Abi::LITTLE_64, 4096, 0, u64::MAX, 1), None);
+        assert_eq!(
+            FileMap::new(Abi::LITTLE_64, 4096, 0, 1, u64::MAX / 24),
+            None
+        );
         for block_bytes in [0, 1, 2048, 4097, 1 << 17] {
-            assert_eq!(FileMap::new(block_bytes, 0, 1, 1), None);
+            assert_eq!(FileMap::new(Abi::LITTLE_64, block_bytes, 0, 1, 1), None);
         }
     }
 }

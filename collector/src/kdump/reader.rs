@@ -3,7 +3,7 @@
 
 use super::header::{
     FLAG_INCOMPLETE, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError, MAX_BLOCK_BYTES,
-    PAGE_DESC_BYTES, PageDesc, SUB_HEADER_BYTES, SubHeader,
+    MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
 };
 use super::run::as_u64;
 use super::writer::Bitmap;
@@ -137,7 +137,7 @@ impl<'m, S: Source> Reader<'m, S> {
         }
         let header = Header::decode(&bytes).map_err(ReadError::Header)?;
         let block = u64::from(header.block_bytes);
-        let mut bytes = [0; SUB_HEADER_BYTES];
+        let mut bytes = [0; MAX_SUB_HEADER_BYTES];
         read(&mut source, block, &mut bytes)?;
         let sub_header = SubHeader::decode(&bytes, &header);
         if sub_header.split != 0 {
@@ -307,7 +307,7 @@ impl<'m, S: Source> Reader<'m, S> {
             }
             result => result?,
         }
-        let desc = PageDesc::decode(&bytes);
+        let desc = PageDesc::decode(&bytes, self.header.abi);
         if desc.offset == 0 {
             return Err(ReadError::Lost(pfn));
         }

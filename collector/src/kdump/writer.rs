@@ -4,11 +4,12 @@
 use super::file_map::FileMap;
 use super::header::{
     self, Extent, FLAG_INCOMPLETE, HEADER_BYTES, Header, MAX_BLOCK_BYTES, PAGE_DESC_BYTES,
-    PageDesc, SUB_HEADER_BYTES, SubHeader, VERSION,
+    PageDesc, SubHeader, VERSION,
 };
 use super::run::{Cut, Run, as_u64};
 use super::utsname::Utsname;
 use crate::address::Pfn;
+use crate::bytes::Abi;
 use crate::codec::Codec;
 use crate::io::{IoError, Sink};
 use config::DumpLevel;
@@ -27,6 +28,8 @@ const DESCS_UNIT: usize = 4096;
 /// What a dumpfile says about itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
+    /// How the crashed machine has numbers.
+    pub abi: Abi,
     /// The crashed kernel's names.
     pub utsname: &'a Utsname,
     /// When it crashed, seconds since 1970.
@@ -163,6 +166,7 @@ impl<'m, K: Sink> Writer<'m, K> {
         memory: &'m mut [u8],
     ) -> Result<Self, WriteError> {
         let mut map = FileMap::new(
+            facts.abi,
             facts.page_bytes,
             facts.notes_bytes,
             facts.max_mapnr,
@@ -181,6 +185,7 @@ impl<'m, K: Sink> Writer<'m, K> {
             .split_at_mut_checked(DATA_BYTES)
             .ok_or(WriteError::Memory)?;
         let header = Header {
+            abi: facts.abi,
             version: VERSION,
             utsname: *facts.utsname,
             crash_time_s: facts.crash_time_s,
@@ -197,7 +202,8 @@ impl<'m, K: Sink> Writer<'m, K> {
             max_mapnr: u32::try_from(facts.max_mapnr).unwrap_or(u32::MAX),
             nr_cpus: facts.nr_cpus,
         };
-        let notes_offset = u64::from(map.block_bytes).saturating_add(as_u64(SUB_HEADER_BYTES));
+        let notes_offset =
+            u64::from(map.block_bytes).saturating_add(as_u64(header::sub_header_bytes(facts.abi)));
         let at = |extent: Extent| Extent {
             offset: if extent.bytes == 0 {
                 0
@@ -242,7 +248,7 @@ impl<'m, K: Sink> Writer<'m, K> {
         };
         writer.data.fill(&header.encode());
         writer.pad_data(map.block_bytes.into())?;
-        writer.data.fill(&sub_header.encode());
+        writer.data.fill(&sub_header.encode(facts.abi));
         if writer.notes_left == 0 {
             writer.end_notes()?;
         }
@@ -498,7 +504,7 @@ impl<'m, K: Sink> Writer<'m, K> {
         if bytes != 0 {
             self.data.grow(bytes, before, after);
         }
-        let encoded = desc.encode();
+        let encoded = desc.encode(self.header.abi);
         if let Some(place) = self.descs.free().first_chunk_mut() {
             *place = encoded;
         }

@@ -40,6 +40,7 @@ fn utsname() -> Utsname {
 
 fn facts(utsname: &Utsname) -> Facts<'_> {
     Facts {
+        abi: Abi::LITTLE_64,
         utsname,
         crash_time_s: 1,
         page_bytes: 4096,
@@ -196,7 +197,7 @@ fn data_goes_out_in_large_aligned_writes() {
         put(&mut writer, pfn).unwrap();
     }
     writer.finish().unwrap();
-    let map = FileMap::new(4096, 5000, 100_001, pfns().len() as u64).unwrap();
+    let map = FileMap::new(Abi::LITTLE_64, 4096, 5000, 100_001, pfns().len() as u64).unwrap();
     let data: Vec<_> = disk
         .writes
         .iter()
@@ -223,7 +224,7 @@ fn repeated_pages_share_their_data() {
     // 143 different ones, and two again whose data had just been written and could not be compared any more.
     assert_eq!(summary.raw_pages, 145);
     assert_eq!(summary.shared_pages, count - 145);
-    let map = FileMap::new(4096, 5000, 100_001, count).unwrap();
+    let map = FileMap::new(Abi::LITTLE_64, 4096, 5000, 100_001, count).unwrap();
     assert_eq!(summary.file_bytes, map.data + 145 * 4096);
     assert_eq!(read(&disk.bytes, 7007), Some(page(10).to_vec()));
 }
