@@ -29,6 +29,7 @@ pub mod guest;
 pub mod machine;
 pub mod measure;
 pub mod musl;
+mod patience;
 pub mod proof;
 pub mod qmp;
 pub mod run;

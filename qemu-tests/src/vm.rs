@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use regex::Regex;
 
 use crate::console::{Console, Line, Wait};
+use crate::patience::Patience;
 use crate::qmp::Qmp;
 use crate::setup;
 
@@ -42,7 +43,8 @@ pub struct Vm {
     next: usize,
     qmp: Qmp,
     started: Instant,
-    deadline: Instant,
+    /// Of the whole run.
+    patience: Patience,
     log: PathBuf,
     socket: PathBuf,
     _slot: Slot,
@@ -119,6 +121,7 @@ impl Vm {
         };
         Ok(Self {
             name: name.to_owned(),
+            patience: Patience::new(child.id(), limit),
             child,
             stdin,
             reader,
@@ -126,18 +129,31 @@ impl Vm {
             next: 0,
             qmp,
             started,
-            deadline: started + limit,
             log,
             socket,
             _slot: slot,
         })
     }
 
-    /// Waits for a line that matches, from the last one found on, for `limit` at most and never past the deadline.
+    /// Waits for a line that matches, from the last one found on, for `limit` at most and never past the run's end. Time
+    /// in which QEMU wanted to run and the machine had no processor for it does not count.
     #[must_use]
     pub fn wait(&mut self, pattern: &Regex, limit: Duration) -> Wait {
-        let until = self.deadline.min(Instant::now() + limit);
-        self.console.wait(&mut self.next, pattern, until)
+        let mut next = self.next;
+        let wait = self.wait_from(&mut next, pattern, limit);
+        self.next = next;
+        wait
+    }
+
+    fn wait_from(&mut self, next: &mut usize, pattern: &Regex, limit: Duration) -> Wait {
+        let mut step = Patience::new(self.child.id(), limit);
+        loop {
+            let until = step.due().min(self.patience.due());
+            match self.console.wait(next, pattern, until) {
+                Wait::TimedOut if step.lasts() && self.patience.lasts() => {}
+                other => return other,
+            }
+        }
     }
 
     /// As [`Vm::wait`], where nothing else is right.
@@ -164,10 +180,9 @@ impl Vm {
     /// # Errors
     /// It still runs after `limit`, or at the deadline.
     pub fn wait_end(&mut self, limit: Duration) -> Result<End> {
-        let until = self.deadline.min(Instant::now() + limit);
         let never = Regex::new("[^\\s\\S]").context("a pattern that matches nothing")?;
         let mut next = self.next;
-        match self.console.wait(&mut next, &never, until) {
+        match self.wait_from(&mut next, &never, limit) {
             Wait::Ended => {
                 self.child.wait().context("waiting for QEMU's end")?;
                 Ok(self.how_it_ended())
