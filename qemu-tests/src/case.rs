@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A test's capture: one machine, one target, from the configuration to the proof.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -128,28 +127,7 @@ impl Capture {
     /// What is otherwise.
     pub fn saved(&self) -> Result<Saved> {
         self.went_well(&["vmcore-dmesg.txt saved: "])?;
-        self.target.filesystem().check()?;
-        let out = self.machine.work().join("out");
-        let saved = Saved::only(&self.target.filesystem(), "/var/crash", &out)?;
-        saved.check_complete()?;
-        let manifest = saved.manifest()?;
-        ensure!(manifest["complete"] == true, "{manifest}");
-        ensure!(
-            manifest["kernel"] == self.kernel.release.as_str(),
-            "{manifest}"
-        );
-        let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
-        let said = String::from_utf8_lossy(&dmesg);
-        ensure!(
-            said.contains(self.crash.panic_line()),
-            "no panic in the saved log"
-        );
-        proof::dump_is_good(
-            &saved.file("vmcore"),
-            &self.known(Some(&dmesg)),
-            self.machine.work(),
-        )?;
-        Ok(saved)
+        proof::saved_is_good(&self.target, &self.known(), self.crash, self.machine.work())
     }
 
     /// Checks that the only attempt left a good dump at the beginning of the target, and returns a copy of it.
@@ -160,19 +138,18 @@ impl Capture {
         self.went_well(&[])?;
         let dump = self.machine.work().join("vmcore");
         self.target.copy_content(&dump, self.target.size_bytes)?;
-        proof::dump_is_good(&dump, &self.known(None), self.machine.work())?;
+        proof::dump_is_good(&dump, &self.known(), self.machine.work())?;
         Ok(dump)
     }
 
-    fn known<'a>(&'a self, dmesg: Option<&'a [u8]>) -> Known<'a> {
+    fn known(&self) -> Known<'_> {
         Known {
-            kernel: &self.kernel,
-            dmesg,
             ram: self
                 .ram
                 .as_ref()
                 .map(|(file, level)| (file.as_path(), *level)),
             symbols: self.symbols,
+            ..Known::of(&self.kernel)
         }
     }
 

@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -122,7 +121,6 @@ impl Cycle {
                 Wait::Found(_) => break vm,
                 Wait::Ended | Wait::TimedOut if retries < RETRIES => {
                     retries += 1;
-                    GROUND_RETRIES.fetch_add(1, Ordering::Relaxed);
                     eprintln!(
                         "{}: the guest hung before any of our code ran (last line: {}); starting it again, {retries} of {RETRIES}",
                         self.name,
@@ -156,7 +154,7 @@ impl Cycle {
             vm.expect("harness: waiting for the NMI", STEP)?;
             vm.qmp().execute("inject-nmi", &serde_json::json!({}))?;
         }
-        Ok(Running { vm })
+        Ok(Running { vm, retries })
     }
 
     /// Boots, panics and waits for the machine's end.
@@ -209,14 +207,6 @@ impl Cycle {
     }
 }
 
-static GROUND_RETRIES: AtomicU32 = AtomicU32::new(0);
-
-/// How often this process started a guest again that hung before any of our code ran.
-#[must_use]
-pub fn ground_retries() -> u32 {
-    GROUND_RETRIES.load(Ordering::Relaxed)
-}
-
 /// An empty folder for a run's images below the build folder.
 ///
 /// # Errors
@@ -232,6 +222,8 @@ pub fn work_folder(name: &str) -> Result<PathBuf> {
 pub struct Running {
     /// The guest.
     pub vm: Vm,
+    /// How often it was started again because it hung before any of our code ran.
+    retries: u32,
 }
 
 impl Running {
@@ -263,6 +255,7 @@ impl Running {
             lines: self.vm.console().lines(),
             log: self.vm.log().to_owned(),
             duration: self.vm.age(),
+            retries: self.retries,
             end,
         }
     }
@@ -277,6 +270,8 @@ pub struct Outcome {
     pub end: End,
     /// From QEMU's start to its end.
     pub duration: Duration,
+    /// How often the guest was started again because it hung before any of our code ran.
+    pub retries: u32,
     /// The console's log.
     pub log: PathBuf,
 }

@@ -52,7 +52,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 say "first kernel up"
 while read -r module; do
-    insmod "$module" || fail "insmod $module"
+    # crc32c-intel and its like are for processors that this one may not be.
+    insmod "$module" 2> /harness/said || grep -q 'No such device' /harness/said || fail "insmod $(cat /harness/said)"
 done < /harness/modules
 . /harness/prepare
 /sbin/kexec -p /harness/vmlinuz --initrd=/harness/capture.img \

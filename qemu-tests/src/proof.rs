@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a test holds a capture to: the lines of its init, and what others read in its dump.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,10 @@ use anyhow::{Context, Result, ensure};
 use crate::check::dumpfile::Dumpfile;
 use crate::check::memory::RamFile;
 use crate::check::{page_exact, readers};
+use crate::crash::Crash;
 use crate::cycle::Outcome;
+use crate::machine::Made;
+use crate::saved::Saved;
 use crate::setup::{self, Flavour, Kernel};
 
 /// Checks that these texts begin lines of the capture's init, in this order, with any others between them. The first
@@ -54,6 +58,52 @@ pub struct Known<'a> {
     pub ram: Option<(&'a Path, u8)>,
     /// Also ask the readers that need the kernel's symbols.
     pub symbols: bool,
+}
+
+impl<'a> Known<'a> {
+    /// Nothing but the kernel.
+    #[must_use]
+    pub const fn of(kernel: &'a Kernel) -> Self {
+        Self {
+            kernel,
+            dmesg: None,
+            ram: None,
+            symbols: false,
+        }
+    }
+}
+
+/// Holds the only dump on the file system of `made` against everything that is known: nothing is left to repair, its
+/// folder is complete, its manifest and its log are this crash's, and the dumpfile is good.
+///
+/// # Errors
+/// What is otherwise.
+pub fn saved_is_good(
+    made: &Made,
+    known: &Known<'_>,
+    crash: Crash,
+    scratch: &Path,
+) -> Result<Saved> {
+    made.filesystem().check()?;
+    let saved = Saved::only(&made.filesystem(), "/var/crash", &scratch.join("out"))?;
+    saved.check_complete()?;
+    let manifest = saved.manifest()?;
+    ensure!(manifest["complete"] == true, "{manifest}");
+    ensure!(
+        manifest["kernel"] == known.kernel.release.as_str(),
+        "{manifest}"
+    );
+    let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
+    ensure!(
+        String::from_utf8_lossy(&dmesg).contains(crash.panic_line()),
+        "no panic in the saved log"
+    );
+    let known = Known {
+        dmesg: Some(&dmesg),
+        ..*known
+    };
+    dump_is_good(&saved.file("vmcore"), &known, scratch)?;
+    Ok(saved)
 }
 
 /// Holds a dumpfile against everything that is not us: makedumpfile's idea of its log, the guest's memory page by page,

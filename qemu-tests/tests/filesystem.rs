@@ -195,10 +195,8 @@ fn no_target_is_the_root_file_system_that_the_panic_left_mounted() -> Result<()>
     new.check_complete()?;
     let dmesg = fs::read(new.file("vmcore-dmesg.txt"))?;
     let known = Known {
-        kernel: &kernel,
         dmesg: Some(&dmesg),
-        ram: None,
-        symbols: false,
+        ..Known::of(&kernel)
     };
     proof::dump_is_good(&new.file("vmcore"), &known, machine.work())?;
     machine.clean_up()

@@ -2,6 +2,7 @@
 //! `cargo verify`: everything that must hold before a change lands.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -10,8 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use qemu_tests::setup;
 use qemu_tests::vm::target_folder;
+use qemu_tests::{matrix, setup};
 
 const HELP: &str = "\
 Usage: cargo verify [--full] [--only WORD]
@@ -19,7 +20,8 @@ Usage: cargo verify [--full] [--only WORD]
 Formatting, lints, documentation, the tests of each crate, the built init, dependencies, and real panics in QEMU.
 Programs and kernels that are missing are installed or fetched first.
 
-  --full       also the runs that are left out to keep it below an hour
+  --full       also the runs that are left out to keep it below an hour, above all the matrix of kernels, targets and
+               actions, whose outcome goes to docs/full-matrix.md
   --only WORD  only the steps whose name has this word
 ";
 
@@ -47,7 +49,8 @@ struct Sum {
     failed: u32,
     skipped: u32,
     failures: Vec<String>,
-    skips: Vec<String>,
+    /// What was skipped, by step and reason: the full matrix alone has a hundred tests.
+    skips: BTreeMap<String, Vec<String>>,
 }
 
 fn main() -> ExitCode {
@@ -100,8 +103,12 @@ fn verify() -> Result<Option<Sum>> {
         bail!("no step has `{only}` in its name");
     }
     let count = steps.len();
+    matrix::forget()?;
     for (number, step) in steps.into_iter().enumerate() {
         perform(step, &format!("{:2}/{count}", number + 1), &mut sum)?;
+    }
+    if let Some(table) = matrix::write_table(&workspace())? {
+        println!("\nthe full matrix: {}", shown(&table).display());
     }
     println!(
         "\nall steps in {}",
@@ -110,8 +117,12 @@ fn verify() -> Result<Option<Sum>> {
     Ok(Some(sum))
 }
 
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = workspace();
     let cargo = |words: &[&str]| {
         let mut command = Command::new(setup::cargo());
         command.args(words).current_dir(&workspace);
@@ -162,7 +173,8 @@ fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
         }
         Some(Err(error)) => {
             sum.skipped += 1;
-            sum.skips.push(format!("{name} — no cargo-deny: {error:#}"));
+            let reason = format!("{name} — no cargo-deny: {error:#}");
+            sum.skips.entry(reason).or_default();
         }
     }
     for name in CRATES {
@@ -303,8 +315,11 @@ fn note_test(line: &str, step: &str, sum: &mut Sum) {
         sum.passed += 1;
     } else if let Some(reason) = verdict.strip_prefix("ignored") {
         sum.skipped += 1;
+        let reason = reason.strip_prefix(", ").unwrap_or("no reason given");
         sum.skips
-            .push(format!("{full_name}{}", reason.replacen(", ", " — ", 1)));
+            .entry(format!("{step} — {reason}"))
+            .or_default()
+            .push(name.to_owned());
     } else if verdict == "FAILED" {
         sum.failed += 1;
         sum.failures.push(full_name);
@@ -328,8 +343,8 @@ fn excerpt(lines: &[String]) -> &[String] {
 }
 
 fn report(sum: &Sum) {
-    for skip in &sum.skips {
-        println!("skipped: {skip}");
+    for (reason, tests) in &sum.skips {
+        println!("skipped: {reason}{}", listed(tests));
     }
     for failure in &sum.failures {
         println!("failed: {failure}");
@@ -338,6 +353,16 @@ fn report(sum: &Sum) {
         "{} passed, {} failed, {} skipped",
         sum.passed, sum.failed, sum.skipped
     );
+}
+
+/// The names of tests behind what they have in common; many are a number and the log has their names.
+fn listed(tests: &[String]) -> String {
+    const FEW: usize = 4;
+    match tests {
+        [] => String::new(),
+        few if few.len() <= FEW => format!(": {}", few.join(", ")),
+        many => format!(": {} tests, {}, …", many.len(), many[..FEW].join(", ")),
+    }
 }
 
 fn minutes(seconds: f64) -> String {
@@ -375,6 +400,11 @@ mod tests {
         }
         assert_eq!((sum.passed, sum.failed, sum.skipped), (2, 1, 1));
         assert_eq!(sum.failures, ["tests of x: c"]);
-        assert_eq!(sum.skips, ["tests of x: d — runs under --full"]);
+        let skips: Vec<String> = sum
+            .skips
+            .iter()
+            .map(|(reason, tests)| format!("{reason}{}", listed(tests)))
+            .collect();
+        assert_eq!(skips, ["tests of x — runs under --full: d"]);
     }
 }
