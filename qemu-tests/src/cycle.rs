@@ -96,9 +96,6 @@ impl Cycle {
 
     /// Boots the guest up to the loaded capture kernel; the panic follows by itself.
     ///
-    /// A guest that hangs before its first program ran says nothing about us: it is started again, at most twice, and
-    /// that is printed. Everything later counts.
-    ///
     /// # Errors
     /// The guest does not start, the capture kernel cannot be loaded.
     pub fn start(&self) -> Result<Running> {
@@ -113,30 +110,7 @@ impl Cycle {
         )?;
         fs::write(&initrd, archive)?;
         let arguments = self.arguments(&initrd);
-        let mut retries = 0;
-        let up = Regex::new(guest::UP)?;
-        let mut vm = loop {
-            let mut vm = Vm::start(&self.name, &arguments, LIMIT)?;
-            match vm.wait(&up, STEP) {
-                Wait::Found(_) => break vm,
-                Wait::Ended | Wait::TimedOut if retries < RETRIES => {
-                    retries += 1;
-                    eprintln!(
-                        "{}: the guest hung before any of our code ran (last line: {}); starting it again, {retries} of {RETRIES}",
-                        self.name,
-                        vm.console().last_words()
-                    );
-                    let kept = log_folder(&self.name)?.join(format!("hung-{retries}.log"));
-                    fs::copy(vm.log(), kept)?;
-                }
-                Wait::Ended | Wait::TimedOut => bail!(
-                    "{}: the guest never ran any of our code, in {} tries; console: {}",
-                    self.name,
-                    RETRIES + 1,
-                    vm.log().display()
-                ),
-            }
-        };
+        let (mut vm, retries) = boot(&self.name, &arguments)?;
         for (command, arguments) in &self.commands {
             vm.qmp().execute(command, arguments)?;
         }
@@ -204,6 +178,38 @@ impl Cycle {
         }
         arguments.extend(self.qemu.iter().cloned());
         arguments
+    }
+}
+
+/// Starts a guest and waits until the first program in it runs; also says how often it had to be started again.
+///
+/// A guest that hangs before its first program ran says nothing about us: it is started again, at most twice, and that is
+/// printed. Everything later counts.
+///
+/// # Errors
+/// It does not start, or hangs each time.
+pub(crate) fn boot(name: &str, arguments: &[OsString]) -> Result<(Vm, u32)> {
+    let mut retries = 0;
+    let up = Regex::new(guest::UP)?;
+    loop {
+        let mut vm = Vm::start(name, arguments, LIMIT)?;
+        match vm.wait(&up, STEP) {
+            Wait::Found(_) => return Ok((vm, retries)),
+            Wait::Ended | Wait::TimedOut if retries < RETRIES => {
+                retries += 1;
+                eprintln!(
+                    "{name}: the guest hung before any of our code ran (last line: {}); starting it again, {retries} of {RETRIES}",
+                    vm.console().last_words()
+                );
+                let kept = log_folder(name)?.join(format!("hung-{retries}.log"));
+                fs::copy(vm.log(), kept)?;
+            }
+            Wait::Ended | Wait::TimedOut => bail!(
+                "{name}: the guest never ran any of our code, in {} tries; console: {}",
+                RETRIES + 1,
+                vm.log().display()
+            ),
+        }
     }
 }
 

@@ -42,7 +42,8 @@ impl Default for FirstKernel {
     }
 }
 
-const INIT: &str = r#"#!/bin/busybox sh
+/// What every guest of the harness begins with.
+const PRELUDE: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin
 say() { echo "<1>harness: $*" > /dev/kmsg; }
@@ -56,6 +57,9 @@ while read -r module; do
     insmod "$module" 2> /harness/said || grep -q 'No such device' /harness/said || fail "insmod $(cat /harness/said)"
 done < /harness/modules
 . /harness/prepare
+"#;
+
+const LOAD_AND_CRASH: &str = r#"
 /sbin/kexec -p /harness/vmlinuz --initrd=/harness/capture.img \
     --reuse-cmdline --append="$(cat /harness/cmdline)" > /harness/said 2>&1 ||
     fail "kexec -p: $? $(cat /harness/said)"
@@ -78,27 +82,40 @@ pub fn initramfs(
     first: &FirstKernel,
 ) -> Result<Vec<u8>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-    let mut cpio = Cpio::new();
-    for folder in ["bin", "sbin", "dev", "proc", "sys", "mnt", "harness"] {
-        cpio.folder(folder);
-    }
-    cpio.device("dev/console", 5, 1);
-    cpio.program("bin/busybox", &read(&setup::busybox()?)?);
+    let mut cpio = worker(kernel, &first.modules, &first.prepare, LOAD_AND_CRASH)?;
     cpio.program("sbin/kexec", &read(kexec)?);
-    cpio.program("init", INIT.as_bytes());
-    let mut list = String::new();
-    for module in load_order(kernel, &first.modules)? {
-        let name = format!("harness/{}.ko", list.lines().count());
-        cpio.file(&name, &module_bytes(&module)?);
-        list.push_str(&format!("/{name}\n"));
-    }
-    cpio.file("harness/modules", list.as_bytes());
-    cpio.file("harness/prepare", first.prepare.as_bytes());
     cpio.file("harness/crash", first.crash.script().as_bytes());
     cpio.file("harness/cmdline", appended.as_bytes());
     cpio.file("harness/vmlinuz", &read(&kernel.image())?);
     cpio.file("harness/capture.img", &read(capture_image)?);
     Ok(cpio.finish())
+}
+
+/// The initramfs of a guest that loads modules, runs `script`, and switches itself off.
+///
+/// # Errors
+/// As [`initramfs`].
+pub(crate) fn script(kernel: &Kernel, modules: &[&str], script: &str) -> Result<Vec<u8>> {
+    Ok(worker(kernel, modules, script, "poweroff -f\n")?.finish())
+}
+
+fn worker(kernel: &Kernel, modules: &[&str], prepare: &str, end: &str) -> Result<Cpio> {
+    let mut cpio = Cpio::new();
+    for folder in ["bin", "sbin", "dev", "proc", "sys", "mnt", "harness"] {
+        cpio.folder(folder);
+    }
+    cpio.device("dev/console", 5, 1);
+    cpio.program("bin/busybox", &fs::read(setup::busybox()?)?);
+    cpio.program("init", format!("{PRELUDE}{end}").as_bytes());
+    let mut list = String::new();
+    for module in load_order(kernel, modules)? {
+        let name = format!("harness/{}.ko", list.lines().count());
+        cpio.file(&name, &module_bytes(&module)?);
+        list.push_str(&format!("/{name}\n"));
+    }
+    cpio.file("harness/modules", list.as_bytes());
+    cpio.file("harness/prepare", prepare.as_bytes());
+    Ok(cpio)
 }
 
 /// The modules' files in the order that the kernel's own tool would load them in.

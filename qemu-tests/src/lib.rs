@@ -25,6 +25,7 @@ pub mod cpio;
 pub mod crash;
 pub mod cycle;
 pub mod disk;
+pub mod foreign;
 pub mod guest;
 pub mod machine;
 pub mod matrix;

@@ -32,9 +32,16 @@ impl Saved {
     /// # Errors
     /// There is no such path on the file system.
     pub fn all(filesystem: &ExtImage, path: &str, to: &Path) -> Result<Vec<Self>> {
-        let copied = filesystem.copy_out(path, to)?;
+        Self::below(&filesystem.copy_out(path, to)?)
+    }
+
+    /// All dumps in a folder that was copied to the host, the oldest first.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn below(copied: &Path) -> Result<Vec<Self>> {
         let mut folders = Vec::new();
-        for entry in fs::read_dir(&copied)? {
+        for entry in fs::read_dir(copied)? {
             let folder = entry?.path();
             if folder.is_dir() {
                 folders.push(Self { folder });
@@ -107,7 +114,19 @@ impl Saved {
     /// # Errors
     /// What is otherwise than promised.
     pub fn check_complete(&self) -> Result<()> {
-        let date = Regex::new(r"^\d{4}-\d{2}-\d{2}-\d{2}:\d{2}(\.\d+)?$")?;
+        self.check_names(":")?;
+        self.check_modes()
+    }
+
+    /// Checks the names of a complete dump; `separator` stands between hours and minutes.
+    ///
+    /// # Errors
+    /// What is otherwise than promised.
+    pub fn check_names(&self, separator: &str) -> Result<()> {
+        let separator = regex::escape(separator);
+        let date = Regex::new(&format!(
+            r"^\d{{4}}-\d{{2}}-\d{{2}}-\d{{2}}{separator}\d{{2}}(\.\d+)?$"
+        ))?;
         ensure!(
             date.is_match(&self.name()),
             "the folder's name is no date: {}",
@@ -115,7 +134,7 @@ impl Saved {
         );
         let names = self.names()?;
         ensure!(names == NAMES, "the folder holds {names:?}");
-        self.check_modes()
+        Ok(())
     }
 
     /// Checks that nobody but root may read anything.
