@@ -46,7 +46,7 @@
 
 use core::fmt;
 
-use config::{CollectOptions, Compression, DumpLevel, Format};
+use config::{CollectOptions, DumpLevel, Format};
 
 pub mod address;
 mod arch;
@@ -73,7 +73,7 @@ pub mod vmcoreinfo;
 
 use address::Pfn;
 use bitmap::Window;
-use codec::{Codec, zlib};
+use codec::Codec;
 use filter::Filter;
 use kdump::{Bitmap, Extent, Facts, WriteError, Writer};
 use layout::Layout;
@@ -90,7 +90,7 @@ pub use vmcore::{OPEN_BYTES, OpenError, ReadError, Vmcore};
 
 /// What [`collect`] and [`dmesg::write`] need of memory, whatever the size of the crashed machine. [`Vmcore::open`]
 /// has its own [`OPEN_BYTES`]. Of the window only as much is touched as the machine has pages.
-pub const MEMORY_BYTES: usize = WRITER_BYTES + READ_BYTES + WINDOW_BYTES;
+pub const MEMORY_BYTES: usize = WRITER_BYTES + READ_BYTES + WINDOW_BYTES + codec::MEMORY_BYTES;
 
 const WRITER_BYTES: usize = Writer::<'static, &'static mut dyn Sink>::MEMORY_BYTES;
 /// What is read from the vmcore in one go. A source that is mapped serves views of this length without copying.
@@ -176,6 +176,9 @@ pub fn collect_cut<S: Source, K: Sink>(
     let (scratch, rest) = rest
         .split_at_mut_checked(READ_BYTES)
         .ok_or(CollectError::Memory)?;
+    let (codec_memory, rest) = rest
+        .split_at_mut_checked(codec::MEMORY_BYTES)
+        .ok_or(CollectError::Memory)?;
     if rest.len() < WINDOW_BYTES {
         return Err(CollectError::Memory);
     }
@@ -217,16 +220,6 @@ pub fn collect_cut<S: Source, K: Sink>(
             "filtered ELF (-E) cannot be written yet; leave out -E for a kdump-compressed file",
         )),
         Format::Kdump => {
-            let mut encoder = zlib::Encoder::new();
-            let codec = match options.compression {
-                Compression::None => Codec::None,
-                Compression::Zlib => Codec::Zlib(&mut encoder),
-                Compression::Lzo | Compression::Snappy | Compression::Zstd => {
-                    return Err(CollectError::Unsupported(
-                        "LZO, snappy and zstd cannot be written yet; -c compresses with zlib",
-                    ));
-                }
-            };
             let layout = Layout::resolve(vmcore, level, observer);
             let dump = Dump {
                 vmcore,
@@ -237,7 +230,12 @@ pub fn collect_cut<S: Source, K: Sink>(
                 stats: Stats::new(layout.level),
                 part: cuts.part,
             };
-            dump.write(&layout.utsname, codec, writer_memory, sink)
+            codec::with(options.compression, codec_memory, |codec| {
+                dump.write(&layout.utsname, codec, writer_memory, sink)
+            })
+            .unwrap_or(Err(CollectError::Unsupported(
+                "snappy and zstd cannot be written yet; -c, -l compress with zlib or LZO",
+            )))
         }
     }
 }

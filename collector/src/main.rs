@@ -17,11 +17,11 @@ use collector::{
 use config::{CollectOptions, Compression, Format};
 
 const USAGE: &str = "\
-usage: vmcore [-c] [-d LEVEL[,LEVEL...]] [-f] VMCORE OUT   write a kdump-compressed file
+usage: vmcore [-c | -l] [-d LEVEL[,LEVEL...]] [-f] VMCORE OUT   write a kdump-compressed file
        vmcore --dump-dmesg [-f] VMCORE OUT                 write the crashed kernel's log
        vmcore info VMCORE                                  say what VMCORE is
 
-  -c         compress each page with zlib
+  -c, -l     compress each page with zlib, with LZO
   -d LEVEL   leave pages out: the sum of 1 zero, 2 cache, 4 cache with private data, 8 user, 16 free;
              with several levels the next one is tried when OUT's file system is full
   -f         replace OUT when it exists
@@ -106,6 +106,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         match word.as_str() {
             "-h" | "--help" => return Ok(Command::Help),
             "-c" => compression = Compression::Zlib,
+            "-l" => compression = Compression::Lzo,
             "-f" => replace = true,
             "--dump-dmesg" => only_dmesg = true,
             "-d" => {

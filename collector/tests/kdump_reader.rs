@@ -217,14 +217,16 @@ fn pages_that_cannot_be_right_are_errors() {
         let mut reader = Reader::open(Bytes(&file), &mut memory).unwrap();
         reader.read_page(Pfn(pfn), &mut page)
     };
-    // A raw page of another size, a stream that is longer than a page, one cut short, LZO, data behind the file's end.
+    // A raw page of another size, a stream that is longer than a page, one cut short, one that is called LZO, a flag
+    // that nobody knows, data behind the file's end.
     let damaged = |pfn| Err(ReadError::DamagedPage(Pfn(pfn)));
     assert_eq!(read(2, &|file| file[desc(1) + 8] = 1), damaged(2));
     assert_eq!(read(64, &|file| file[desc(2) + 10] = 1), damaged(64));
     assert_eq!(read(64, &|file| file[desc(2) + 8] -= 1), damaged(64));
+    assert_eq!(read(64, &|file| file[desc(2) + 12] = 2), damaged(64));
     assert_eq!(
-        read(64, &|file| file[desc(2) + 12] = 2),
-        Err(ReadError::Unsupported(Pfn(64), 2))
+        read(64, &|file| file[desc(2) + 12] = 0x40),
+        Err(ReadError::Unsupported(Pfn(64), 0x40))
     );
     assert!(matches!(
         read(2, &|file| file[desc(1) + 7] = 0x7f),

@@ -4,10 +4,10 @@
 #![allow(missing_docs, reason = "a test")]
 
 use collector::address::Pfn;
-use collector::codec::{Codec, zlib};
+use collector::codec;
 use collector::kdump::{Bitmap, Extent, Facts, ReadError, Reader, Utsname, Writer};
 use collector::{Abi, IoError, Sink, Source};
-use config::DumpLevel;
+use config::{Compression, DumpLevel};
 
 #[derive(Default)]
 struct File(Vec<u8>);
@@ -60,7 +60,7 @@ fn page(pfn: u64, bytes: usize) -> Vec<u8> {
 #[test]
 fn the_reader_finds_every_page_that_the_writer_was_given() {
     for page_bytes in [4096_usize, 16384, 65536] {
-        for compressed in [false, true] {
+        for compression in [Compression::None, Compression::Zlib, Compression::Lzo] {
             let max_mapnr = 50_000;
             let pfns: Vec<u64> = (3..max_mapnr).step_by(page_bytes / 34).collect();
             let utsname = Utsname::new("Linux", "n", "6.12.0", "#1", "aarch64");
@@ -82,36 +82,36 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
                 part: None,
                 incomplete: false,
             };
-            let mut encoder = zlib::Encoder::new();
-            let codec = if compressed {
-                Codec::Zlib(&mut encoder)
-            } else {
-                Codec::None
-            };
-            let mut memory = vec![0; Writer::<File>::MEMORY_BYTES];
-            let mut writer = Writer::begin(File::default(), &facts, codec, &mut memory).unwrap();
             let notes = page(1, 3 * page_bytes);
-            writer.put_notes(&notes[..page_bytes]).unwrap();
-            writer.put_notes(&notes[page_bytes..]).unwrap();
-            let mut bits = vec![0; max_mapnr as usize / 8];
-            for pfn in &pfns {
-                bits[*pfn as usize / 8] |= 1 << (pfn % 8);
-            }
-            writer
-                .put_bitmap(Bitmap::Present, 0, &vec![0xff; bits.len()])
-                .unwrap();
-            writer.put_bitmap(Bitmap::Dumpable, 0, &bits).unwrap();
-            for &pfn in &pfns {
-                match pfn % 4 {
-                    0 => writer.put_zero_page(Pfn(pfn)),
-                    _ => writer.put_page(Pfn(pfn), &page(pfn / 2, page_bytes)),
+            let mut memory = vec![0; codec::MEMORY_BYTES];
+            let file = codec::with(compression, &mut memory, |codec| {
+                let mut memory = vec![0; Writer::<File>::MEMORY_BYTES];
+                let mut writer =
+                    Writer::begin(File::default(), &facts, codec, &mut memory).unwrap();
+                writer.put_notes(&notes[..page_bytes]).unwrap();
+                writer.put_notes(&notes[page_bytes..]).unwrap();
+                let mut bits = vec![0; max_mapnr as usize / 8];
+                for pfn in &pfns {
+                    bits[*pfn as usize / 8] |= 1 << (pfn % 8);
                 }
-                .unwrap();
-            }
-            assert_eq!(writer.finish().unwrap().pages, pfns.len() as u64);
+                writer
+                    .put_bitmap(Bitmap::Present, 0, &vec![0xff; bits.len()])
+                    .unwrap();
+                writer.put_bitmap(Bitmap::Dumpable, 0, &bits).unwrap();
+                for &pfn in &pfns {
+                    match pfn % 4 {
+                        0 => writer.put_zero_page(Pfn(pfn)),
+                        _ => writer.put_page(Pfn(pfn), &page(pfn / 2, page_bytes)),
+                    }
+                    .unwrap();
+                }
+                assert_eq!(writer.finish().unwrap().pages, pfns.len() as u64);
+                writer.into_sink()
+            })
+            .unwrap();
 
             let mut memory = vec![0; Reader::<File>::MEMORY_BYTES];
-            let mut reader = Reader::open(writer.into_sink(), &mut memory).unwrap();
+            let mut reader = Reader::open(file, &mut memory).unwrap();
             assert_eq!(reader.header().utsname, utsname);
             assert_eq!(
                 (reader.page_bytes(), reader.max_mapnr()),

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How one page is made smaller.
+//! How one page is made smaller, and how it is got back.
 
+mod greedy;
+pub mod lzo;
+mod repeat;
+#[cfg(test)]
+mod samples;
+mod window;
 pub mod zlib;
 
 use config::Compression;
@@ -8,13 +14,15 @@ use config::Compression;
 /// A compression with the memory that it works in.
 ///
 /// ```
-/// use collector::codec::{Codec, zlib};
+/// use collector::codec::{self, Codec};
+/// use config::Compression;
 ///
-/// let mut encoder = zlib::Encoder::new();
-/// let mut codec = Codec::Zlib(&mut encoder);
-/// let mut out = [0; 4096];
-/// let bytes = codec.compress(&[7; 4096], &mut out).expect("one value is easy");
-/// assert!(bytes < 64);
+/// let mut memory = vec![0; codec::MEMORY_BYTES];
+/// let bytes = codec::with(Compression::Lzo, &mut memory, |mut codec| {
+///     let mut out = [0; 4096];
+///     codec.compress(&[7; 4096], &mut out).expect("one value is easy")
+/// });
+/// assert!(bytes.expect("there is LZO, and memory enough") < 64);
 /// ```
 #[derive(Debug)]
 pub enum Codec<'m> {
@@ -22,6 +30,26 @@ pub enum Codec<'m> {
     None,
     /// RFC 1950.
     Zlib(&'m mut zlib::Encoder),
+    /// LZO1X.
+    Lzo(lzo::Encoder<'m>),
+}
+
+/// Bytes of memory that [`with`] needs, whatever the compression. How many of them are touched depends on the page size.
+pub const MEMORY_BYTES: usize = lzo::Encoder::MEMORY_BYTES;
+
+/// Calls `work` with the codec of a compression, which works in `memory`; none when that has fewer than [`MEMORY_BYTES`],
+/// or for a compression that cannot be written yet.
+pub fn with<R>(
+    compression: Compression,
+    memory: &mut [u8],
+    work: impl FnOnce(Codec<'_>) -> R,
+) -> Option<R> {
+    match compression {
+        Compression::None => Some(work(Codec::None)),
+        Compression::Zlib => Some(work(Codec::Zlib(&mut zlib::Encoder::new()))),
+        Compression::Lzo => lzo::Encoder::new(memory).map(|encoder| work(Codec::Lzo(encoder))),
+        Compression::Snappy | Compression::Zstd => None,
+    }
 }
 
 impl Codec<'_> {
@@ -31,17 +59,19 @@ impl Codec<'_> {
         match self {
             Self::None => Compression::None,
             Self::Zlib(_) => Compression::Zlib,
+            Self::Lzo(_) => Compression::Lzo,
         }
     }
 
     /// Compresses `page` into the front of `out` and says how many bytes that took; `None` when they would be as many
-    /// as the page has, or do not leave 8 bytes of `out` free: then the page is best stored as it is.
+    /// as the page has, or do not leave 32 bytes of `out` free: then the page is best stored as it is.
     ///
     /// Each call stands alone: the bytes depend on nothing but `page`.
     pub fn compress(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         match self {
             Self::None => None,
             Self::Zlib(encoder) => encoder.compress(page, out),
+            Self::Lzo(encoder) => encoder.compress(page, out),
         }
     }
 }

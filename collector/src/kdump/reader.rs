@@ -2,12 +2,13 @@
 //! Reads a dumpfile back, from memory that the caller gives. No number in the file is trusted.
 
 use super::header::{
-    FLAG_INCOMPLETE, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError, MAX_BLOCK_BYTES,
+    FLAG_INCOMPLETE, FLAG_LZO, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError, MAX_BLOCK_BYTES,
     MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
 };
 use super::run::as_u64;
 use super::writer::Bitmap;
 use crate::address::Pfn;
+use crate::codec;
 use crate::io::{IoError, Source};
 use core::fmt;
 use miniz_oxide::inflate::TINFLStatus;
@@ -326,17 +327,19 @@ impl<'m, S: Source> Reader<'m, S> {
         let bytes = usize::try_from(desc.bytes).unwrap_or(usize::MAX);
         match desc.flags {
             0 if bytes == page.len() => read(&mut self.source, desc.offset, page),
-            FLAG_ZLIB if bytes <= page.len() => {
+            FLAG_ZLIB | FLAG_LZO if bytes <= page.len() => {
                 let data = self
                     .data
                     .get_mut(..bytes)
                     .ok_or(ReadError::DamagedPage(pfn))?;
                 read(&mut self.source, desc.offset, data)?;
-                inflate(&mut self.inflater, data, page)
-                    .then_some(())
-                    .ok_or(ReadError::DamagedPage(pfn))
+                let whole = match desc.flags {
+                    FLAG_LZO => codec::lzo::decompress(data, page).is_some(),
+                    _ => inflate(&mut self.inflater, data, page),
+                };
+                whole.then_some(()).ok_or(ReadError::DamagedPage(pfn))
             }
-            0 | FLAG_ZLIB => Err(ReadError::DamagedPage(pfn)),
+            0 | FLAG_ZLIB | FLAG_LZO => Err(ReadError::DamagedPage(pfn)),
             flags => Err(ReadError::Unsupported(pfn, flags)),
         }
     }
