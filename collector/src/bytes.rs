@@ -40,6 +40,20 @@ impl Abi {
         word: Word::Bits64,
     };
 
+    /// What this program is built for.
+    pub(crate) const NATIVE: Self = Self {
+        order: if cfg!(target_endian = "little") {
+            ByteOrder::Little
+        } else {
+            ByteOrder::Big
+        },
+        word: if cfg!(target_pointer_width = "64") {
+            Word::Bits64
+        } else {
+            Word::Bits32
+        },
+    };
+
     /// Bytes of `long` and of a pointer.
     #[must_use]
     pub const fn word_bytes(self) -> usize {

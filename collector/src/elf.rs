@@ -34,6 +34,14 @@ const PN_XNUM: u16 = 0xffff;
 pub(crate) const MACHINE_386: u16 = 3;
 /// `e_machine` of 32-bit ARM.
 pub(crate) const MACHINE_ARM: u16 = 40;
+/// `e_machine` of ppc64 and ppc64le.
+pub(crate) const MACHINE_PPC64: u16 = 21;
+/// `e_machine` of s390x.
+pub(crate) const MACHINE_S390: u16 = 22;
+/// `e_machine` of arm64.
+pub(crate) const MACHINE_AARCH64: u16 = 183;
+/// `e_machine` of riscv64.
+pub(crate) const MACHINE_RISCV: u16 = 243;
 /// `e_machine` of x86_64.
 pub(crate) const MACHINE_X86_64: u16 = 62;
 
@@ -44,6 +52,23 @@ pub(crate) const fn program_header_bytes(abi: Abi) -> usize {
         Word::Bits64 => MAX_PROGRAM_HEADER_BYTES,
     }
 }
+
+/// `e_machine` of the machine that this program is built for.
+pub(crate) const MACHINE_NATIVE: u16 = if cfg!(target_arch = "x86_64") {
+    MACHINE_X86_64
+} else if cfg!(target_arch = "x86") {
+    MACHINE_386
+} else if cfg!(target_arch = "aarch64") {
+    MACHINE_AARCH64
+} else if cfg!(target_arch = "powerpc64") {
+    MACHINE_PPC64
+} else if cfg!(target_arch = "riscv64") {
+    MACHINE_RISCV
+} else if cfg!(target_arch = "s390x") {
+    MACHINE_S390
+} else {
+    0
+};
 
 /// Why a file is no vmcore that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,10 @@ use core::fmt;
 
 /// Bytes at offsets: `/proc/vmcore`, a file, or a vector.
 pub trait Source {
+    /// Whether the vmcore can only be of the machine that the program is built for, as `/proc/vmcore` is. Then what other
+    /// machines need is left out of the program.
+    const NATIVE: bool = false;
+
     /// The length of the whole in bytes.
     fn size_bytes(&self) -> u64;
 
@@ -62,7 +66,9 @@ pub trait Sink {
     }
 }
 
-impl<S: Source + ?Sized> Source for &mut S {
+impl<S: Source> Source for &mut S {
+    const NATIVE: bool = S::NATIVE;
+
     fn size_bytes(&self) -> u64 {
         (**self).size_bytes()
     }

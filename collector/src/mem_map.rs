@@ -67,6 +67,8 @@ pub(crate) struct Defaults {
     pub(crate) section_size_bits: u32,
     /// Address bits of all memory.
     pub(crate) max_physmem_bits: u32,
+    /// The pfn whose `struct page` is the first of flat memory.
+    pub(crate) first_pfn: u64,
 }
 
 impl MemMap {
@@ -87,8 +89,11 @@ impl MemMap {
             let first = vmcore
                 .read_word(pointer)
                 .map_err(|_| "mem_map cannot be read")?;
+            let before = u64::try_from(page_bytes)
+                .unwrap_or(0)
+                .wrapping_mul(defaults.first_pfn);
             return Ok(Self::Flat {
-                first: VirtAddr(first),
+                first: VirtAddr(vmcore.abi().truncate(first.wrapping_sub(before))),
             });
         };
         let word_bytes = u64::try_from(vmcore.abi().word_bytes()).unwrap_or(8);
@@ -111,7 +116,7 @@ impl MemMap {
         let memory_bits = bits("MAX_PHYSMEM_BITS", defaults.max_physmem_bits);
         let section_shift = section_bits
             .checked_sub(vmcore.page_shift())
-            .filter(|shift| (9..=40).contains(shift))
+            .filter(|shift| (4..=40).contains(shift))
             .ok_or("NUMBER(SECTION_SIZE_BITS) cannot be right")?;
         let section_count = memory_bits
             .checked_sub(section_bits)

@@ -11,7 +11,7 @@ use core::fmt;
 use heapless::Vec;
 
 use crate::address::{Pfn, PhysAddr, VirtAddr};
-use crate::arch::{Arch, ImageSegment, Leaf, TranslateError};
+use crate::arch::{Arch, ImageSegment, Leaf, ReadEntries, TranslateError, Translation};
 use crate::bytes::{Abi, shorter};
 use crate::elf::{self, ElfError};
 use crate::io::{IoError, Source};
@@ -100,30 +100,34 @@ impl<'m, S: Source> Vmcore<'m, S> {
             None => Vmcoreinfo::default(),
         };
 
-        let arch = Arch::detect(header.machine, &info, image);
+        let page_shift = info
+            .value("PAGESIZE")
+            .and_then(|text| text.parse::<u32>().ok())
+            .filter(|size| size.is_power_of_two() && (4096..=65536).contains(size))
+            .map_or(12, u32::trailing_zeros);
+        let abi = header.machine_abi();
+        let mut arch = Arch::detect::<S>(header.machine, abi, page_shift, &info, image);
         let end_of_memory = info
             .number("MAX_PHYSMEM_BITS")
             .and_then(|bits| u32::try_from(bits).ok())
             // A smaller machine has no kernel that says this: a wrong number must not cost the memory above it.
             .filter(|bits| (32..=52).contains(bits))
-            .or(arch.map(|arch| arch.sparse_defaults().max_physmem_bits))
+            .or(arch
+                .as_mut()
+                .and_then(Arch::translation::<S>)
+                .map(|arch| arch.sparse_defaults().max_physmem_bits))
             .and_then(|bits| 1_u64.checked_shl(bits))
             .unwrap_or(END_OF_MEMORY);
         let table = table.get_mut(..used).unwrap_or_default();
         let (used, beyond) = sort_and_separate(table, end_of_memory);
         defects.dropped_segments = defects.dropped_segments.saturating_add(beyond);
         let table: &'m [[u8; RANGE_BYTES]] = table;
-        let page_shift = info
-            .value("PAGESIZE")
-            .and_then(|text| text.parse::<u32>().ok())
-            .filter(|size| size.is_power_of_two() && (4096..=65536).contains(size))
-            .map_or(12, u32::trailing_zeros);
-        Ok(Self {
+        let mut vmcore = Self {
             source,
             ranges: table.get(..used).unwrap_or_default(),
             last_range: 0,
             machine: header.machine,
-            abi: header.machine_abi(),
+            abi,
             page_shift,
             arch,
             info,
@@ -134,7 +138,9 @@ impl<'m, S: Source> Vmcore<'m, S> {
             leaves: [None; LEAVES],
             next_leaf: 0,
             defects,
-        })
+        };
+        vmcore.with_translation(|translation, read| translation.complete(read));
+        Ok(vmcore)
     }
 
     /// The first kernel's release, as `uname -r` prints it; empty when the vmcore does not say.
@@ -182,25 +188,29 @@ impl<'m, S: Source> Vmcore<'m, S> {
     /// The machine's name as `uname -m` prints it there, where `e_machine` is one that we know.
     #[must_use]
     pub const fn machine_name(&self) -> Option<&'static str> {
-        crate::arch::machine_name(self.machine)
+        crate::arch::machine_name(self.machine, self.abi)
     }
 
     /// How the first kernel's machine has numbers in memory.
     #[must_use]
     pub const fn abi(&self) -> Abi {
-        self.abi
+        if S::NATIVE { Abi::NATIVE } else { self.abi }
     }
 
-    /// The physical load shift of an x86_64 kernel; 0 where there is none.
+    /// The physical load shift of an x86_64 kernel, or where memory begins on arm64 and riscv64; 0 on others.
     #[must_use]
     pub fn phys_base(&self) -> i64 {
-        self.arch.map_or(0, |arch| arch.phys_base())
+        let mut arch = self.arch;
+        let translation = arch.as_mut().and_then(Arch::translation::<S>);
+        translation.map_or(0, |arch| arch.phys_base())
     }
 
     /// What holds where VMCOREINFO does not say how memory is cut into sections; `None` for an architecture whose
     /// memory we cannot find our way in.
     pub(crate) fn sparse_defaults(&self) -> Option<Defaults> {
-        self.arch.map(|arch| arch.sparse_defaults())
+        let mut arch = self.arch;
+        let translation = arch.as_mut().and_then(Arch::translation::<S>);
+        translation.map(|arch| arch.sparse_defaults())
     }
 
     /// What was wrong with the headers.
@@ -430,18 +440,30 @@ impl<'m, S: Source> Vmcore<'m, S> {
         {
             return Ok(found);
         }
-        let mut arch = self.arch.ok_or(TranslateError::NoTables)?;
-        let leaf = arch.walk(address, &mut |place, entries| {
-            self.read_physical(place, entries)
-        })?;
-        // With what it remembers.
-        self.arch = Some(arch);
+        let leaf = self
+            .with_translation(|translation, read| translation.walk(address, read))
+            .ok_or(TranslateError::NoTables)??;
         if let Some(place) = self.leaves.get_mut(self.next_leaf) {
             *place = Some(leaf);
         }
         self.next_leaf = self.next_leaf.wrapping_add(1) % LEAVES;
         leaf.locate(address)
             .ok_or(TranslateError::NotMapped(address))
+    }
+
+    /// Calls `act` with the architecture's translation and what reads physical memory for it; `None` where the
+    /// architecture is not known. What the translation remembers is kept.
+    fn with_translation<T>(
+        &mut self,
+        act: impl FnOnce(&mut dyn Translation, ReadEntries<'_>) -> T,
+    ) -> Option<T> {
+        let mut arch = self.arch?;
+        let translation = arch.translation::<S>()?;
+        let result = act(translation, &mut |place, entries| {
+            self.read_physical(place, entries)
+        });
+        self.arch = Some(arch);
+        Some(result)
     }
 
     /// Translates by the page tables, and where those fail by the addresses that the segments carry.

@@ -124,6 +124,8 @@ impl Window {
 }
 
 impl Source for VmcoreFile {
+    const NATIVE: bool = true;
+
     fn size_bytes(&self) -> u64 {
         self.size_bytes
     }

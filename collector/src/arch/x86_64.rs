@@ -8,8 +8,10 @@
     clippy::indexing_slicing
 )]
 
-use super::{ImageSegment, Leaf, ReadEntries, TranslateError};
+use super::tables::{Entry, Format, Tables};
+use super::{ImageSegment, Leaf, ReadEntries, TranslateError, Translation};
 use crate::address::{PhysAddr, VirtAddr};
+use crate::bytes::Abi;
 use crate::mem_map::Defaults;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -22,25 +24,38 @@ const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1 << 0;
 /// The entry maps a large page and does not point to a further table.
 const LARGE: u64 = 1 << 7;
-/// Entries of small pages that are read in one go.
-const ENTRIES_AT_ONCE: usize = 64;
 
 /// What the walk needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paging {
-    root: PhysAddr,
-    /// Shift of the root table's index: 39 with 4 levels, 48 with 5.
-    root_shift: u32,
-    /// Memory encryption's bit, which is no part of an address.
-    sme_mask: u64,
+    tables: Tables<Entries>,
     phys_base: i64,
-    /// The table of 2 MiB entries that was used last, with the upper bits of the addresses that it is for. The mem_map is
-    /// walked from one large page to the next.
-    last_table: Option<(u64, PhysAddr)>,
+    five_levels: bool,
 }
 
-/// Shift of the index into a table of 2 MiB entries.
-const MIDDLE_SHIFT: u32 = 21;
+/// How entries are written.
+#[derive(Clone, Copy, Debug)]
+struct Entries {
+    /// Memory encryption's bit, which is no part of an address.
+    sme_mask: u64,
+}
+
+impl Format for Entries {
+    fn number(&self, bytes: &[u8]) -> u64 {
+        Abi::LITTLE_64.u64_at(bytes, 0).unwrap_or(0)
+    }
+
+    fn decode(&self, entry: u64, level: usize, _address: VirtAddr) -> Entry {
+        let target = entry & ADDRESS_MASK & !self.sme_mask;
+        match level {
+            _ if entry & PRESENT == 0 => Entry::Absent,
+            0 => Entry::Leaf(target),
+            // Only the tables of 2 MiB and 1 GiB may hold large pages; at other levels the bit is reserved.
+            1 | 2 if entry & LARGE != 0 => Entry::Leaf(target),
+            _ => Entry::Table(target),
+        }
+    }
+}
 
 impl Paging {
     /// Finds the kernel's page tables. The symbol's value has KASLR's shift in it, so that only the physical load
@@ -62,111 +77,32 @@ impl Paging {
             .0
             .checked_sub(IMAGE_MAP)?
             .checked_add_signed(phys_base)?;
+        let index_bits = [9, 9, 9, 9, if five_levels { 9 } else { 0 }];
+        let root = PhysAddr(root & ADDRESS_MASK & !sme_mask);
         Some(Self {
-            root: PhysAddr(root & !sme_mask),
-            root_shift: if five_levels { 48 } else { 39 },
-            sme_mask,
+            tables: Tables::new(Entries { sme_mask }, root, 12, index_bits),
             phys_base,
-            last_table: None,
+            five_levels,
         })
     }
+}
 
+impl Translation for Paging {
     /// Source: Linux 6.12 `arch/x86/include/asm/sparsemem.h`.
-    pub(crate) const fn sparse_defaults(&self) -> Defaults {
+    fn sparse_defaults(&self) -> Defaults {
         Defaults {
             section_size_bits: 27,
-            max_physmem_bits: if self.root_shift > 39 { 52 } else { 46 },
+            max_physmem_bits: if self.five_levels { 52 } else { 46 },
+            first_pfn: 0,
         }
     }
 
-    /// The physical load shift, signed.
-    pub(crate) const fn phys_base(&self) -> i64 {
+    fn phys_base(&self) -> i64 {
         self.phys_base
     }
 
-    /// The leaf that maps `address`. Small pages that follow each other in both kinds of memory make one leaf, as the
-    /// kernel maps most of what it needs in one piece.
-    pub(crate) fn walk(
-        &mut self,
-        address: VirtAddr,
-        read: ReadEntries<'_>,
-    ) -> Result<Leaf, TranslateError> {
-        let upper_bits = address.0 >> (MIDDLE_SHIFT + 9);
-        let (mut table, mut shift) = match self.last_table {
-            Some((bits, table)) if bits == upper_bits => (table, MIDDLE_SHIFT),
-            _ => (self.root, self.root_shift),
-        };
-        loop {
-            if shift == MIDDLE_SHIFT {
-                self.last_table = Some((upper_bits, table));
-            }
-            let index = (address.0 >> shift) & 0x1ff;
-            // A table is page-aligned and below 2^52, so its last entry is too.
-            let place = PhysAddr((table.0 & ADDRESS_MASK) | (index << 3));
-            if shift == 12 {
-                return self.small_pages(address, index, place, read);
-            }
-            let mut entry = [0; 8];
-            read(place, &mut entry).map_err(|_| TranslateError::Table(place))?;
-            let entry = u64::from_le_bytes(entry);
-            let target = self
-                .target(entry)
-                .ok_or(TranslateError::NotMapped(address))?;
-            // Only the tables of 1 GiB and 2 MiB may hold large pages; at other levels the bit is reserved.
-            if entry & LARGE != 0 && shift <= 30 {
-                let bytes = 1_u64 << shift;
-                let inside = bytes.wrapping_sub(1);
-                return Ok(Leaf {
-                    virtual_address: VirtAddr(address.0 & !inside),
-                    physical_address: PhysAddr(target & !inside),
-                    bytes,
-                });
-            }
-            table = PhysAddr(target);
-            shift = shift.saturating_sub(9);
-        }
-    }
-
-    /// The small page of the entry at `place`, and those behind it that continue it.
-    fn small_pages(
-        &self,
-        address: VirtAddr,
-        index: u64,
-        place: PhysAddr,
-        read: ReadEntries<'_>,
-    ) -> Result<Leaf, TranslateError> {
-        let mut entries = [[0; 8]; ENTRIES_AT_ONCE];
-        let left = usize::try_from(512_u64.saturating_sub(index)).unwrap_or(1);
-        let count = left.min(ENTRIES_AT_ONCE);
-        let entries = entries.get_mut(..count).unwrap_or_default();
-        read(place, entries.as_flattened_mut()).map_err(|_| TranslateError::Table(place))?;
-        let mut targets = entries
-            .iter()
-            .map(|entry| self.target(u64::from_le_bytes(*entry)));
-        let first = targets
-            .next()
-            .flatten()
-            .ok_or(TranslateError::NotMapped(address))?;
-        let mut bytes = 4096_u64;
-        for target in targets {
-            if target != first.checked_add(bytes) {
-                break;
-            }
-            bytes = bytes.saturating_add(4096);
-        }
-        Ok(Leaf {
-            virtual_address: VirtAddr(address.0 & !0xfff),
-            physical_address: PhysAddr(first),
-            bytes,
-        })
-    }
-
-    /// What an entry points to; `None` when it is not in use.
-    const fn target(&self, entry: u64) -> Option<u64> {
-        if entry & PRESENT == 0 {
-            return None;
-        }
-        Some(entry & ADDRESS_MASK & !self.sme_mask)
+    fn walk(&mut self, address: VirtAddr, read: ReadEntries<'_>) -> Result<Leaf, TranslateError> {
+        self.tables.walk(address, read)
     }
 }
 
@@ -310,6 +246,6 @@ mod tests {
         };
         let paging = Paging::detect(&info, Some(image)).unwrap();
         assert_eq!(paging.phys_base(), -0x80_0000);
-        assert_eq!(paging.root, PhysAddr(ROOT));
+        assert_eq!(paging.tables.root(), PhysAddr(ROOT));
     }
 }
