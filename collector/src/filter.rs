@@ -8,9 +8,10 @@
 
 use crate::address::{Pfn, VirtAddr};
 use crate::bitmap::{GRAIN_PFNS, Window};
+use crate::free_lists::FreeLists;
 use crate::io::Source;
 use crate::mem_map::{MemMap, Piece};
-use crate::page::{MAX_PAGE_BYTES, PageKind, Rules, Verdict};
+use crate::page::{Kinds, MAX_PAGE_BYTES, PageKind, Rules, Verdict};
 use crate::stats::Stats;
 use crate::vmcore::Vmcore;
 
@@ -21,25 +22,42 @@ pub(crate) const FILTER_BYTES: usize = 512 * MAX_PAGE_BYTES;
 pub(crate) struct Filter {
     rules: Rules,
     map: MemMap,
+    /// Where free blocks are listed, for a kernel whose free pages cannot be told by themselves.
+    free_lists: Option<FreeLists>,
     /// A block that is left out and reaches behind the window: its end, and what it is.
     pending: Option<(u64, PageKind)>,
     /// Pages whose `struct page` could not be read; they are kept.
     unknown_pages: u64,
+    /// Lists of free blocks that lead nowhere.
+    broken_lists: u64,
+    /// Pages of hugetlbfs that were left out.
+    huge_pages: u64,
 }
 
 impl Filter {
-    pub(crate) const fn new(rules: Rules, map: MemMap) -> Self {
+    pub(crate) const fn new(rules: Rules, map: MemMap, free_lists: Option<FreeLists>) -> Self {
         Self {
             rules,
             map,
+            free_lists,
             pending: None,
             unknown_pages: 0,
+            broken_lists: 0,
+            huge_pages: 0,
+        }
+    }
+
+    /// Leaves pages of these kinds in from now on. To be called before a pass.
+    pub(crate) fn keep(&mut self, kinds: &Kinds) {
+        self.rules = self.rules.without(kinds);
+        if kinds.free {
+            self.free_lists = None;
         }
     }
 
     /// Whether a pass would change nothing.
     pub(crate) const fn excludes_nothing(&self) -> bool {
-        self.rules.exclude_nothing()
+        self.rules.exclude_nothing() && self.free_lists.is_none()
     }
 
     /// Whether this page by itself would be left out. One whose `struct page` cannot be read would not.
@@ -65,6 +83,18 @@ impl Filter {
     pub(crate) const fn restart(&mut self) {
         self.pending = None;
         self.unknown_pages = 0;
+        self.broken_lists = 0;
+        self.huge_pages = 0;
+    }
+
+    /// Lists of free blocks that led nowhere in this pass; what is behind that is kept.
+    pub(crate) const fn broken_lists(&self) -> u64 {
+        self.broken_lists
+    }
+
+    /// Pages of hugetlbfs among the users' pages that this pass left out.
+    pub(crate) const fn huge_pages(&self) -> u64 {
+        self.huge_pages
     }
 
     /// Present pages whose `struct page` could not be read in this pass.
@@ -107,6 +137,10 @@ impl Filter {
             if pfn >= window.end() {
                 break;
             }
+        }
+        if let Some(lists) = self.free_lists {
+            let cleared = lists.clear(vmcore, &mut self.map, window, &mut self.broken_lists);
+            stats.free = stats.free.saturating_add(cleared);
         }
     }
 
@@ -173,10 +207,13 @@ impl Filter {
         if end > window.end() {
             self.pending = Some((end, kind));
         }
+        if kind == PageKind::Huge {
+            self.huge_pages = self.huge_pages.saturating_add(cleared);
+        }
         let counter = match kind {
             PageKind::Cache => &mut stats.cache,
             PageKind::CachePrivate => &mut stats.cache_private,
-            PageKind::User => &mut stats.user,
+            PageKind::User | PageKind::Huge => &mut stats.user,
             PageKind::Free => &mut stats.free,
             PageKind::Hwpoison => &mut stats.hwpoison,
             PageKind::Offline => &mut stats.offline,

@@ -9,12 +9,15 @@
 use config::DumpLevel;
 
 use crate::address::VirtAddr;
+use crate::counters::Counters;
 use crate::filter::Filter;
+use crate::free_lists::FreeLists;
 use crate::io::Source;
 use crate::kdump::Utsname;
+use crate::known::{KNOWN_BYTES, Known, Own};
 use crate::mem_map::MemMap;
 use crate::observer::Observer;
-use crate::page::Rules;
+use crate::page::{PageKind, RuleOff, Rules};
 use crate::vmcore::Vmcore;
 
 /// How a vmcore is to be filtered.
@@ -25,7 +28,12 @@ pub(crate) struct Layout {
     pub(crate) level: DumpLevel,
     /// The first kernel's names, for the dumpfile's header.
     pub(crate) utsname: Utsname,
+    /// What the first kernel counted itself.
+    pub(crate) counters: Counters,
 }
+
+/// What [`Layout::resolve`] needs of memory.
+pub(crate) const LAYOUT_BYTES: usize = KNOWN_BYTES;
 
 impl Layout {
     /// Resolves the facts for `level`. Where something does not fit, the level becomes that of the zero rule, which
@@ -33,6 +41,7 @@ impl Layout {
     pub(crate) fn resolve<S: Source>(
         vmcore: &mut Vmcore<'_, S>,
         level: DumpLevel,
+        memory: &mut [u8],
         observer: &mut dyn Observer,
     ) -> Self {
         let checked = read_utsname(vmcore);
@@ -48,12 +57,18 @@ impl Layout {
                 vmcore.machine_name().unwrap_or("(unknown)"),
             )
         });
-        let filter = checked.and_then(|_| resolve_filter(vmcore, level, observer));
+        // What the kernel says of itself can be believed where its page tables lead to it.
+        let known = match &checked {
+            Ok(_) if level.zero_rule_only() != level => Known::resolve(vmcore, memory),
+            _ => Known::told(vmcore.vmcoreinfo()),
+        };
+        let filter = checked.and_then(|_| resolve_filter(vmcore, &known, level, observer));
         match filter {
             Ok(filter) => Self {
                 filter: Some(filter).filter(|filter| !filter.excludes_nothing()),
                 level,
                 utsname,
+                counters: Counters::read(vmcore, &known),
             },
             Err(reason) => {
                 let lowered = level.zero_rule_only();
@@ -66,6 +81,7 @@ impl Layout {
                     filter: None,
                     level: lowered,
                     utsname,
+                    counters: Counters::default(),
                 }
             }
         }
@@ -74,24 +90,42 @@ impl Layout {
 
 fn resolve_filter<S: Source>(
     vmcore: &mut Vmcore<'_, S>,
+    known: &Known<'_>,
     level: DumpLevel,
     observer: &mut dyn Observer,
 ) -> Result<Filter, &'static str> {
     let defaults = vmcore
         .sparse_defaults()
         .ok_or("its architecture is not known")?;
-    let rules = Rules::resolve(&vmcore.vmcoreinfo(), vmcore.abi(), level, &mut |off| {
-        observer.warn(format_args!(
-            "{} pages are kept: VMCOREINFO has no {}",
-            off.pages, off.key
-        ));
+    let mut off: heapless::Vec<RuleOff, 3> = heapless::Vec::new();
+    let rules = Rules::resolve(known, vmcore.abi(), level, &mut |rule| {
+        // There are three rules.
+        let _ = off.push(rule);
     })?;
-    let map = MemMap::resolve(vmcore, rules.page_bytes(), defaults)?;
-    let mut filter = Filter::new(rules, map);
+    let map = MemMap::resolve(vmcore, known, rules.page_bytes(), defaults)?;
+    let mut free_lists = None;
+    for rule in off {
+        if rule.kind == PageKind::Free {
+            free_lists = FreeLists::resolve(known, rules.page_bytes());
+            if free_lists.is_some() {
+                continue;
+            }
+        }
+        match known.own() {
+            Own::Read | Own::NotAsked => observer.warn(format_args!(
+                "{} pages are kept: VMCOREINFO has no {}",
+                rule.pages, rule.key
+            )),
+            why => observer.warn(format_args!(
+                "{} pages are kept: VMCOREINFO has no {}, and the kernel itself does not tell: {why}",
+                rule.pages, rule.key
+            )),
+        }
+    }
+    let mut filter = Filter::new(rules, map, free_lists);
     // Whatever else the rules make of this kernel: its own image is nothing that any level leaves out.
-    let info = vmcore.vmcoreinfo();
     for name in ["init_uts_ns", "swapper_pg_dir", "_stext"] {
-        if let Some(address) = info.symbol(name)
+        if let Some(address) = known.symbol(name)
             && let Ok((physical, _)) = vmcore.translate_by_tables(address)
             && filter.would_exclude(vmcore, physical.0.wrapping_shr(vmcore.page_shift()))
         {

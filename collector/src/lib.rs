@@ -51,22 +51,30 @@ use config::{CollectOptions, DumpLevel, Format};
 pub mod address;
 mod arch;
 mod bitmap;
+mod btf;
 mod bytes;
 pub mod codec;
 mod copy;
+pub mod counters;
 pub mod dmesg;
 mod elf;
 mod filter;
+mod free_lists;
 pub mod io;
+mod kallsyms;
 pub mod kdump;
+mod known;
 mod layout;
 mod mem_map;
+mod nodes;
 mod notes;
 pub mod observer;
 mod page;
 mod pages;
+mod release;
 mod segments;
 pub mod stats;
+mod stream;
 mod survey;
 pub mod vmcore;
 pub mod vmcoreinfo;
@@ -74,6 +82,7 @@ pub mod vmcoreinfo;
 use address::Pfn;
 use bitmap::Window;
 use codec::Codec;
+use counters::Counters;
 use filter::Filter;
 use kdump::{Bitmap, Extent, Facts, WriteError, Writer};
 use layout::Layout;
@@ -98,7 +107,11 @@ pub(crate) const READ_BYTES: usize = 256 << 10;
 /// The bits of 64 GiB in pages of 4 KiB.
 const WINDOW_BYTES: usize = 2 << 20;
 
-const _: () = assert!(MEMORY_BYTES >= dmesg::DMESG_BYTES && READ_BYTES >= filter::FILTER_BYTES);
+const _: () = assert!(
+    MEMORY_BYTES >= dmesg::DMESG_BYTES
+        && READ_BYTES >= filter::FILTER_BYTES
+        && READ_BYTES >= layout::LAYOUT_BYTES
+);
 
 /// Writes the dumpfile at one dump level, and syncs it.
 ///
@@ -220,10 +233,11 @@ pub fn collect_cut<S: Source, K: Sink>(
             "filtered ELF (-E) cannot be written yet; leave out -E for a kdump-compressed file",
         )),
         Format::Kdump => {
-            let layout = Layout::resolve(vmcore, level, observer);
+            let layout = Layout::resolve(vmcore, level, scratch, observer);
             let dump = Dump {
                 vmcore,
                 filter: layout.filter,
+                counters: layout.counters,
                 window: Window::new(window),
                 scratch,
                 observer,
@@ -244,6 +258,7 @@ pub fn collect_cut<S: Source, K: Sink>(
 struct Dump<'a, 'm, S> {
     vmcore: &'a mut Vmcore<'m, S>,
     filter: Option<Filter>,
+    counters: Counters,
     window: Window<'a>,
     scratch: &'a mut [u8],
     observer: &'a mut dyn Observer,
@@ -265,7 +280,7 @@ impl<S: Source> Dump<'_, '_, S> {
         if self.stats.present == 0 {
             return Err(CollectError::Damaged("it has no memory at all"));
         }
-        let (page_count, dump_page_count) = self.count(max_mapnr);
+        let (page_count, dump_page_count) = self.count_checked(max_mapnr);
 
         let notes = self.vmcore.notes();
         let notes_bytes = notes.iter().fold(0_u64, |sum, segment| {
@@ -316,6 +331,39 @@ impl<S: Source> Dump<'_, '_, S> {
         Ok(self.stats)
     }
 
+    /// Counts the pages that will be written. Where a rule would leave out pages that the first kernel does not count,
+    /// it is taken away, and what is left out is counted again.
+    fn count_checked(&mut self, max_mapnr: u64) -> (u64, u64) {
+        let before = self.stats;
+        loop {
+            let counts = self.count(max_mapnr);
+            let Some(filter) = &mut self.filter else {
+                return counts;
+            };
+            let observer = &mut *self.observer;
+            let doubts = self
+                .counters
+                .doubts(&self.stats, filter.huge_pages(), &mut |mismatch| {
+                    observer.warn(format_args!("{mismatch}"));
+                });
+            filter.restart();
+            if doubts.is_empty() {
+                return counts;
+            }
+            // No kind is doubted twice, as it is kept from here on.
+            filter.keep(&doubts);
+            let level = doubts.taken_from(self.stats.level_used);
+            self.observer.warn(format_args!(
+                "dump level {} is lowered to {level}, as these pages would not be what they seem to be",
+                self.stats.level_used
+            ));
+            self.stats = Stats {
+                level_used: level,
+                ..before
+            };
+        }
+    }
+
     /// Goes through all windows and counts the pages that will be written, and those of the whole dump. With a single window, that is left as the
     /// pages are to be written.
     fn count(&mut self, max_mapnr: u64) -> (u64, u64) {
@@ -343,7 +391,12 @@ impl<S: Source> Dump<'_, '_, S> {
                     filter.unknown_pages()
                 ));
             }
-            filter.restart();
+            if filter.broken_lists() > 0 {
+                self.observer.warn(format_args!(
+                    "{} lists of free pages are damaged; what they do not lead to is kept",
+                    filter.broken_lists()
+                ));
+            }
         }
         (page_count, dump_page_count)
     }

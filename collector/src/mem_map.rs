@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Flat and sparse memory: where each pfn's `struct page` is.
+//! Flat, discontiguous and sparse memory: where each pfn's `struct page` is.
 //!
-//! Source: Linux 6.12 `include/linux/mmzone.h` (`struct mem_section`, `__section_mem_map_addr()`), `mm/sparse.c`.
+//! Source: Linux 6.12 `include/linux/mmzone.h` (`struct mem_section`, `__section_mem_map_addr()`), `mm/sparse.c`; Linux
+//! 2.6.24 `include/linux/mmzone.h` (`struct pglist_data`).
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::indexing_slicing
 )]
 
+use heapless::Vec;
+
 use crate::address::{Pfn, VirtAddr};
 use crate::io::Source;
+use crate::known::Known;
+use crate::nodes::Nodes;
 use crate::vmcore::Vmcore;
 
 /// The low bits of `section_mem_map` are flags. Five are in use up to 6.14 and six since; an address has none of them,
@@ -17,9 +22,17 @@ use crate::vmcore::Vmcore;
 const SECTION_FLAGS: u64 = 0x3f;
 /// The section exists.
 const SECTION_PRESENT: u64 = 1;
+/// The most nodes with an array of their own; kernels that had such were built for 64 at most.
+const MAX_NODE_MAPS: usize = 64;
+/// How wide physical addresses were on x86_64, where an old kernel does not say: up to 2.6.25, 2.6.30, and 4.13.
+const OLD_PHYSMEM_BITS: [u32; 3] = [46, 44, 40];
 
 /// How the first kernel finds a page's `struct page`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap, and one of them"
+)]
 pub(crate) enum MemMap {
     /// One array for all memory.
     Flat {
@@ -28,6 +41,8 @@ pub(crate) enum MemMap {
     },
     /// An array for each section of memory; with `SPARSEMEM_VMEMMAP` they are one in virtual memory.
     Sparse(Sparse),
+    /// An array for each node: `DISCONTIGMEM`, until 5.13. In the order of their pfns.
+    Nodes(Vec<Piece, MAX_NODE_MAPS>),
 }
 
 /// The table of sections.
@@ -47,6 +62,8 @@ pub(crate) struct Sparse {
     map_offset: u64,
     /// The part that was looked at last: its number, and where it is.
     last_root: Option<(u64, u64)>,
+    /// The section that told the last pfn of an address.
+    last_map: Option<u64>,
 }
 
 /// A stretch of pfns whose `struct page`s follow each other in virtual memory.
@@ -78,14 +95,16 @@ impl MemMap {
     /// What VMCOREINFO lacks, or what does not fit.
     pub(crate) fn resolve<S: Source>(
         vmcore: &mut Vmcore<'_, S>,
+        known: &Known<'_>,
         page_bytes: usize,
         defaults: Defaults,
     ) -> Result<Self, &'static str> {
-        let info = vmcore.vmcoreinfo();
-        let Some(table) = info.symbol("mem_section") else {
-            let pointer = info
-                .symbol("mem_map")
-                .ok_or("VMCOREINFO has neither SYMBOL(mem_section) nor SYMBOL(mem_map)")?;
+        let Some(table) = known.symbol("mem_section") else {
+            let Some(pointer) = known.symbol("mem_map") else {
+                return resolve_nodes(vmcore, known).ok_or(
+                    "VMCOREINFO has neither SYMBOL(mem_section) nor SYMBOL(mem_map), and no nodes with a mem_map",
+                );
+            };
             let first = vmcore
                 .read_word(pointer)
                 .map_err(|_| "mem_map cannot be read")?;
@@ -97,40 +116,56 @@ impl MemMap {
             });
         };
         let word_bytes = u64::try_from(vmcore.abi().word_bytes()).unwrap_or(8);
-        let section_bytes = info
+        let section_bytes = known
             .size("mem_section")
             .and_then(|bytes| u64::try_from(bytes).ok())
             .filter(|bytes| (word_bytes..=4096).contains(bytes))
             .ok_or("VMCOREINFO has no usable SIZE(mem_section)")?;
-        let map_offset = info
+        let map_offset = known
             .offset("mem_section.section_mem_map")
             .and_then(|offset| u64::try_from(offset).ok())
             .filter(|&offset| offset <= section_bytes.saturating_sub(word_bytes))
             .ok_or("VMCOREINFO has no usable OFFSET(mem_section.section_mem_map)")?;
-        let bits = |name, default| {
-            info.number(name)
-                .and_then(|bits| u32::try_from(bits).ok())
-                .unwrap_or(default)
-        };
-        let section_bits = bits("SECTION_SIZE_BITS", defaults.section_size_bits);
-        let memory_bits = bits("MAX_PHYSMEM_BITS", defaults.max_physmem_bits);
+        let bits = |name| known.number(name).and_then(|bits| u32::try_from(bits).ok());
+        let section_bits = bits("SECTION_SIZE_BITS").unwrap_or(defaults.section_size_bits);
         let section_shift = section_bits
             .checked_sub(vmcore.page_shift())
             .filter(|shift| (4..=40).contains(shift))
             .ok_or("NUMBER(SECTION_SIZE_BITS) cannot be right")?;
-        let section_count = memory_bits
-            .checked_sub(section_bits)
-            .filter(|&bits| bits <= 40)
-            .and_then(|bits| 1_u64.checked_shl(bits))
-            .ok_or("NUMBER(MAX_PHYSMEM_BITS) cannot be right")?;
+        let count_of = |memory_bits: u32| {
+            memory_bits
+                .checked_sub(section_bits)
+                .filter(|&bits| bits <= 40)
+                .and_then(|bits| 1_u64.checked_shl(bits))
+        };
         let per_root = u64::try_from(vmcore.page_size())
             .unwrap_or(4096)
             .checked_div(section_bytes)
             .unwrap_or(1)
             .max(1);
-        let extreme = info
-            .length("mem_section")
-            .is_none_or(|length| length == section_count.div_ceil(per_root));
+        let length = known.length("mem_section");
+        let (section_count, extreme) = match bits("MAX_PHYSMEM_BITS") {
+            Some(memory_bits) => {
+                let count =
+                    count_of(memory_bits).ok_or("NUMBER(MAX_PHYSMEM_BITS) cannot be right")?;
+                let extreme = length.is_none_or(|length| length == count.div_ceil(per_root));
+                (count, extreme)
+            }
+            // The table's length shows how many sections the kernel was built for.
+            None => {
+                let default = count_of(defaults.max_physmem_bits)
+                    .ok_or("NUMBER(SECTION_SIZE_BITS) cannot be right")?;
+                let mut counts = [default]
+                    .into_iter()
+                    .chain(OLD_PHYSMEM_BITS.into_iter().filter_map(count_of));
+                match length {
+                    None => (default, true),
+                    Some(length) => counts
+                        .find(|count| length == count.div_ceil(per_root))
+                        .map_or((length, false), |count| (count, true)),
+                }
+            }
+        };
         let mut sparse = Sparse {
             table,
             word_bytes,
@@ -140,6 +175,7 @@ impl MemMap {
             section_bytes,
             map_offset,
             last_root: None,
+            last_map: None,
         };
         let page_bytes = u64::try_from(page_bytes).unwrap_or(u64::MAX);
         if sparse.fits(vmcore, page_bytes) {
@@ -170,6 +206,15 @@ impl MemMap {
                 end: u64::MAX,
                 first: Some(*first),
             },
+            Self::Nodes(nodes) => match nodes.iter().find(|node| pfn < node.end) {
+                Some(node) if node.start <= pfn => *node,
+                // Between two nodes, or behind the last.
+                next => Piece {
+                    start: pfn,
+                    end: next.map_or(u64::MAX, |node| node.start),
+                    first: None,
+                },
+            },
             Self::Sparse(sparse) => {
                 let section = pfn >> sparse.section_shift;
                 let start = section << sparse.section_shift;
@@ -183,7 +228,107 @@ impl MemMap {
     }
 }
 
+impl MemMap {
+    /// The pfn whose `struct page` is at this address; `None` where there is none.
+    pub(crate) fn pfn_of<S: Source>(
+        &mut self,
+        vmcore: &mut Vmcore<'_, S>,
+        page: VirtAddr,
+        page_bytes: u64,
+    ) -> Option<u64> {
+        let index = |first: VirtAddr| {
+            let inside = page.0.checked_sub(first.0)?;
+            let index = inside.checked_div(page_bytes)?;
+            (inside == index.checked_mul(page_bytes)?).then_some(index)
+        };
+        match self {
+            Self::Flat { first } => index(*first),
+            Self::Nodes(nodes) => nodes.iter().find_map(|node| {
+                let pfn = node.start.checked_add(index(node.first?)?)?;
+                (pfn < node.end).then_some(pfn)
+            }),
+            Self::Sparse(sparse) => {
+                // What a section stores is as if pfn 0 were in it; with one array for all, every section stores the same.
+                let map = match sparse.last_map {
+                    Some(map) => map,
+                    None => {
+                        let (start, _) = vmcore.present_from(Pfn(0))?;
+                        start.0 >> sparse.section_shift
+                    }
+                };
+                if let Some(pfn) = sparse.pfn_in(vmcore, map, page, page_bytes) {
+                    return Some(pfn);
+                }
+                let mut from = Pfn(0);
+                while let Some((start, end)) = vmcore.present_from(from) {
+                    let mut section = start.0 >> sparse.section_shift;
+                    while section << sparse.section_shift < end.0 {
+                        if let Some(pfn) = sparse.pfn_in(vmcore, section, page, page_bytes) {
+                            sparse.last_map = Some(section);
+                            return Some(pfn);
+                        }
+                        section = section.checked_add(1)?;
+                    }
+                    from = end;
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The nodes' own arrays.
+fn resolve_nodes<S: Source>(vmcore: &mut Vmcore<'_, S>, known: &Known<'_>) -> Option<MemMap> {
+    let offset = |name| u64::try_from(known.offset(name)?).ok();
+    let map = offset("pglist_data.node_mem_map")?;
+    let first_pfn = offset("pglist_data.node_start_pfn")?;
+    let page_count = offset("pglist_data.node_spanned_pages")?;
+    let mut nodes: Vec<Piece, MAX_NODE_MAPS> = Vec::new();
+    Nodes::resolve(known)?.each_node(vmcore, &mut |vmcore, node| {
+        let start = vmcore.read_word(node.checked_add(first_pfn)?).ok()?;
+        let count = vmcore.read_word(node.checked_add(page_count)?).ok()?;
+        let first = vmcore.read_word(node.checked_add(map)?).ok()?;
+        if count > 0 && first != 0 {
+            let piece = Piece {
+                start,
+                end: start.checked_add(count)?,
+                first: Some(VirtAddr(first)),
+            };
+            nodes.push(piece).ok()?;
+        }
+        Some(())
+    })?;
+    nodes.sort_unstable_by_key(|node| node.start);
+    let separate = nodes
+        .windows(2)
+        .all(|pair| matches!(pair, [one, next] if one.end <= next.start));
+    (separate && !nodes.is_empty()).then_some(MemMap::Nodes(nodes))
+}
+
 impl Sparse {
+    /// The pfn of the `struct page` at an address, by what this section stores, where that pfn's own section agrees.
+    fn pfn_in<S: Source>(
+        &mut self,
+        vmcore: &mut Vmcore<'_, S>,
+        section: u64,
+        page: VirtAddr,
+        page_bytes: u64,
+    ) -> Option<u64> {
+        let start = section << self.section_shift;
+        let first = self.first_page(vmcore, section, page_bytes)?;
+        let base = first.0.wrapping_sub(start.wrapping_mul(page_bytes));
+        let inside = vmcore.abi().truncate(page.0.wrapping_sub(base));
+        let pfn = inside.checked_div(page_bytes)?;
+        let own = pfn >> self.section_shift;
+        let own_first = self.first_page(vmcore, own, page_bytes)?;
+        let own_start = own << self.section_shift;
+        let address = pfn
+            .checked_sub(own_start)?
+            .wrapping_mul(page_bytes)
+            .wrapping_add(own_first.0);
+        (vmcore.abi().truncate(address) == page.0).then_some(pfn)
+    }
+
     /// Whether the table knows any of the sections in which the vmcore's memory begins.
     fn fits<S: Source>(&mut self, vmcore: &mut Vmcore<'_, S>, page_bytes: u64) -> bool {
         let mut from = Pfn(0);

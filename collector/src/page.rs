@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `struct page` to page kind.
 //!
-//! Every rule comes from keys of VMCOREINFO and not from the kernel's version. Where a key is missing its rule is off,
-//! and the pages that it would leave out are kept.
+//! Every rule comes from what the kernel says of itself ([`Known`]) and not from its version. Where a fact is missing its
+//! rule is off, and the pages that it would leave out are kept. Only what kernels before 4.5 could not yet say is taken
+//! from the version.
 //!
 //! Source: Linux 6.1, 6.6 and 6.12 `include/linux/mm_types.h`, `include/linux/page-flags.h`; the meaning of the dump
 //! levels from makedumpfile 1.7.2 `makedumpfile.8`.
@@ -15,7 +16,8 @@
 use config::DumpLevel;
 
 use crate::bytes::Abi;
-use crate::vmcoreinfo::Vmcoreinfo;
+use crate::known::Known;
+use crate::release::Release;
 
 /// Why a page is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) enum PageKind {
     CachePrivate,
     /// Memory of a user process.
     User,
+    /// A page of hugetlbfs: a user's, or in the pool of those that are to be had.
+    Huge,
     /// Not in use.
     Free,
     /// The memory below is broken; reading it may stop the machine.
@@ -61,10 +65,29 @@ enum Compound {
     Type(u32),
     /// Order likewise; hugetlb by a flag of the second page: 6.6 to 6.8.
     Flag(u64),
-    /// One byte each of the second page: 4.16 to 6.5. The order's offset, and the destructor's with its value.
-    Bytes(usize, Option<(usize, u8)>),
+    /// Fields of the second page, until 6.5: the order, and the destructor with its value.
+    Fields(Field, Option<(Field, u64)>),
     /// Not at all.
     Unknown,
+}
+
+/// A number in a struct.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    offset: usize,
+    /// 1, 2, 4, or 8.
+    bytes: usize,
+}
+
+impl Field {
+    fn get(self, abi: Abi, page: &[u8]) -> Option<u64> {
+        match self.bytes {
+            1 => page.get(self.offset).map(|&byte| u64::from(byte)),
+            2 => abi.u16_at(page, self.offset).map(u64::from),
+            4 => abi.u32_at(page, self.offset).map(u64::from),
+            _ => abi.u64_at(page, self.offset),
+        }
+    }
 }
 
 /// The rules of one kernel at one dump level.
@@ -97,9 +120,40 @@ pub(crate) struct Rules {
     huge: bool,
 }
 
+/// Some of the kinds that a dump level can name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kinds {
+    /// Cache, with private data or without.
+    pub(crate) cache: bool,
+    /// Of users.
+    pub(crate) user: bool,
+    /// Free.
+    pub(crate) free: bool,
+}
+
+impl Kinds {
+    /// The level without these kinds.
+    pub(crate) fn taken_from(self, level: DumpLevel) -> DumpLevel {
+        let mut bits = level.number();
+        for (kind, of_kind) in [(self.cache, 2 | 4), (self.user, 8), (self.free, 16)] {
+            if kind {
+                bits &= !of_kind;
+            }
+        }
+        DumpLevel::new(bits).unwrap_or(level)
+    }
+
+    /// Whether it is none of them.
+    pub(crate) const fn is_empty(self) -> bool {
+        !(self.cache || self.user || self.free)
+    }
+}
+
 /// A rule that is off though the level asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RuleOff {
+    /// What it would leave out.
+    pub(crate) kind: PageKind,
     /// The pages that are kept therefore.
     pub(crate) pages: &'static str,
     /// The key that VMCOREINFO lacks.
@@ -117,49 +171,67 @@ impl Rules {
     /// # Errors
     /// The key without which no `struct page` can be read.
     pub(crate) fn resolve(
-        info: &Vmcoreinfo<'_>,
+        known: &Known<'_>,
         abi: Abi,
         level: DumpLevel,
         off: &mut dyn FnMut(RuleOff),
     ) -> Result<Self, &'static str> {
         let word = abi.word_bytes();
-        let page_bytes = info
+        let page_bytes = known
             .size("page")
             .filter(|bytes| (16..=MAX_PAGE_BYTES).contains(bytes) && bytes.is_multiple_of(word))
             .ok_or("VMCOREINFO has no usable SIZE(page)")?;
         // All fields end within the struct, and each is aligned to its size: what is not was never a field.
         let offset = |name, bytes: usize| {
-            info.offset(name)
+            known
+                .offset(name)
                 .filter(|&offset| offset <= page_bytes.saturating_sub(bytes))
                 .filter(|offset| offset.is_multiple_of(bytes))
         };
         let flags =
             offset("page.flags", word).ok_or("VMCOREINFO has no usable OFFSET(page.flags)")?;
         let bit = |name| {
-            info.number(name)
+            known
+                .number(name)
                 .and_then(|bit| u32::try_from(bit).ok())
                 .and_then(|bit| 1_u64.checked_shl(bit))
         };
+        let older = |major, minor, patch| {
+            known
+                .release()
+                .is_some_and(|release| release < Release::new(major, minor, patch))
+        };
         let mapcount = offset("page._mapcount", 4);
-        let typed = |name| info.page_type(name).filter(|_| mapcount.is_some());
+        let typed = |name| known.page_type(name).filter(|_| mapcount.is_some());
         let mapping = offset("page.mapping", word);
         let private = offset("page.private", word);
-        let tail = offset("page.compound_head", word).or(offset("page.compound_info", word));
-        let head_mask = info.number("PG_head_mask").unwrap_or(0).cast_unsigned();
+        let tail = offset("page.compound_head", word)
+            .or(offset("page.compound_info", word))
+            // 4.4 has the field and does not tell: it shares the place of the list's first pointer.
+            .or_else(|| offset("page.lru", word).filter(|_| older(4, 5, 0) && !older(4, 4, 0)));
+        // Before, a tail page has nothing in it that looks like anything else.
+        let tails_known = tail.is_some() || older(4, 4, 0);
+        let head_mask = known.number("PG_head_mask").unwrap_or(0).cast_unsigned();
         let slab = match (typed("PAGE_SLAB_MAPCOUNT_VALUE"), bit("PG_slab")) {
             (Some(value), _) => Slab::Type(value),
             (None, Some(mask)) => Slab::Flag(mask),
             (None, None) => Slab::Unknown,
         };
-        let compound = Self::resolve_compound(info, page_bytes, typed, bit);
-        let swap_mask = match (bit("PG_swapbacked"), bit("PG_swapcache")) {
-            (Some(backed), Some(cache)) => backed | cache,
-            _ => 0,
-        };
+        let compound = Self::resolve_compound(known, abi, page_bytes, &offset, typed, bit, &older);
         let lru = bit("PG_lru");
         let private_flag = bit("PG_private");
+        let swap_mask = match (bit("PG_swapcache"), bit("PG_swapbacked"), private_flag) {
+            (Some(cache), Some(backed), _) => cache | backed,
+            // Until 4.9 the swap cache has a bit of its own, above that of private data. Since then it shares one with
+            // something else, and another bit tells which is meant; kernels before 4.18 have it six above and do not say.
+            (Some(cache), None, Some(private)) if cache > private => cache,
+            (Some(cache), None, Some(private)) if older(4, 20, 0) => {
+                cache | private.wrapping_shl(6)
+            }
+            _ => 0,
+        };
         let buddy = typed("PAGE_BUDDY_MAPCOUNT_VALUE");
-        let orders = info
+        let orders = known
             .length("zone.free_area")
             .filter(|orders| (1..=MAX_ORDERS).contains(orders));
 
@@ -169,15 +241,15 @@ impl Rules {
             ("NUMBER(PG_private)", private_flag.is_some()),
             ("OFFSET(page.mapping)", mapping.is_some()),
             // Fields of a tail page mean other things than they seem to.
-            ("OFFSET(page.compound_head)", tail.is_some()),
+            ("OFFSET(page.compound_head)", tails_known),
         ];
         let user_needs = [
             ("OFFSET(page.mapping)", mapping.is_some()),
-            ("OFFSET(page.compound_head)", tail.is_some()),
-            // A slab page has other things in the place of its mapping.
+            ("OFFSET(page.compound_head)", tails_known),
+            // A slab page has other things in the place of its mapping; in old kernels only pointers, which are even.
             (
                 "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE) or NUMBER(PG_slab)",
-                !matches!(slab, Slab::Unknown),
+                !matches!(slab, Slab::Unknown) || older(3, 10, 0),
             ),
         ];
         let free_needs = [
@@ -185,16 +257,21 @@ impl Rules {
             ("OFFSET(page.private)", private.is_some()),
             ("LENGTH(zone.free_area)", orders.is_some()),
         ];
-        let mut in_force = |pages, wanted: bool, needs: &[(&'static str, bool)]| {
+        let mut in_force = |kind, pages, wanted: bool, needs: &[(&'static str, bool)]| {
             let missing = needs.iter().find(|(_, known)| !known);
             if let (true, Some(&(key, _))) = (wanted, missing) {
-                off(RuleOff { pages, key });
+                off(RuleOff { kind, pages, key });
             }
             wanted && missing.is_none()
         };
-        let cache = in_force("cache", level.excludes_cache(), &cache_needs);
-        let user = in_force("user", level.excludes_user(), &user_needs);
-        let free = in_force("free", level.excludes_free(), &free_needs);
+        let cache = in_force(
+            PageKind::Cache,
+            "cache",
+            level.excludes_cache(),
+            &cache_needs,
+        );
+        let user = in_force(PageKind::User, "user", level.excludes_user(), &user_needs);
+        let free = in_force(PageKind::Free, "free", level.excludes_free(), &free_needs);
         Ok(Self {
             abi,
             page_bytes,
@@ -217,15 +294,18 @@ impl Rules {
             cache,
             cache_private: cache && level.excludes_cache_private(),
             user,
-            huge: level.excludes_user() && tail.is_some(),
+            huge: level.excludes_user() && tails_known,
         })
     }
 
     fn resolve_compound(
-        info: &Vmcoreinfo<'_>,
+        known: &Known<'_>,
+        abi: Abi,
         page_bytes: usize,
+        offset: &dyn Fn(&'static str, usize) -> Option<usize>,
         typed: impl Fn(&'static str) -> Option<u32>,
         bit: impl Fn(&'static str) -> Option<u64>,
+        older: &dyn Fn(u32, u32, u32) -> bool,
     ) -> Compound {
         if let Some(value) = typed("PAGE_HUGETLB_MAPCOUNT_VALUE") {
             return Compound::Type(value);
@@ -233,21 +313,84 @@ impl Rules {
         if let Some(mask) = bit("PG_hugetlb") {
             return Compound::Flag(mask);
         }
+        let word = abi.word_bytes();
+        let number = known
+            .number("HUGETLB_PAGE_DTOR")
+            .and_then(|value| u64::try_from(value).ok());
         // A folio's fields are counted from its first page, and these two are in its second.
         let in_second = |folio: &str, page: &str| {
-            info.offset(folio)
+            known
+                .offset(folio)
                 .and_then(|offset| offset.checked_sub(page_bytes))
-                .or_else(|| info.offset(page))
-                .filter(|&offset| offset < page_bytes)
+                .or_else(|| known.offset(page))
         };
-        let Some(order) = in_second("folio._folio_order", "page.compound_order") else {
-            return Compound::Unknown;
+        let order = in_second("folio._folio_order", "page.compound_order");
+        let destructor = in_second("folio._folio_dtor", "page.compound_dtor");
+        let lru = offset("page.lru", word.saturating_mul(2));
+        let list_word = |index: usize| {
+            Some(Field {
+                offset: lru?.checked_add(word.checked_mul(index)?)?,
+                bytes: word,
+            })
         };
-        let destructor = in_second("folio._folio_dtor", "page.compound_dtor").zip(
-            info.number("HUGETLB_PAGE_DTOR")
-                .and_then(|value| u8::try_from(value).ok()),
-        );
-        Compound::Bytes(order, destructor)
+        let half_word = |index: usize| {
+            let first = lru?.checked_add(word)?;
+            Some(Field {
+                offset: first.checked_add((word / 2).checked_mul(index)?)?,
+                bytes: word / 2,
+            })
+        };
+        let (order, destructor) = match (order, destructor, number) {
+            (Some(order), destructor, number) => {
+                // They lie side by side, so that their distance is their length: a byte each since 4.16.
+                let bytes = destructor
+                    .map(|destructor| order.abs_diff(destructor))
+                    .filter(|bytes| matches!(bytes, 2 | 4))
+                    .unwrap_or(1);
+                let field = |offset| Field { offset, bytes };
+                (Some(field(order)), destructor.map(field).zip(number))
+            }
+            // 4.4 has them behind the pointer to the head, and does not tell where.
+            (None, _, Some(number)) if older(4, 5, 0) => {
+                (half_word(1), half_word(0).zip(Some(number)))
+            }
+            // Before, the list's pointers stand for the address of the function that frees the page, and the order.
+            (None, _, None) if older(4, 4, 0) => {
+                let function = known.symbol("free_huge_page").map(|function| function.0);
+                (list_word(1), list_word(0).zip(function))
+            }
+            _ => (None, None),
+        };
+        let inside = |field: &Field| {
+            field
+                .offset
+                .checked_add(field.bytes)
+                .is_some_and(|end| end <= page_bytes)
+        };
+        match order.filter(inside) {
+            Some(order) => Compound::Fields(
+                order,
+                destructor.filter(|(destructor, _)| inside(destructor)),
+            ),
+            None => Compound::Unknown,
+        }
+    }
+
+    /// The same rules without those for pages of these kinds.
+    pub(crate) const fn without(mut self, kinds: &Kinds) -> Self {
+        if kinds.cache {
+            self.cache = false;
+            self.cache_private = false;
+        }
+        if kinds.user {
+            self.user = false;
+            self.huge = false;
+        }
+        if kinds.free {
+            self.buddy = None;
+            self.unaccepted = None;
+        }
+        self
     }
 
     /// Bytes of a `struct page`.
@@ -316,15 +459,14 @@ impl Rules {
                 return compound(PageKind::CachePrivate);
             }
         }
-        if self.user && is_anon {
-            return compound(PageKind::User);
-        }
-        if self.huge
-            && is_head
-            && let Some(second) = second
-            && self.is_huge(kind, second)
-        {
-            return compound(PageKind::User);
+        if (self.user && is_anon) || (self.huge && is_head) {
+            let is_huge = is_head && second.is_some_and(|second| self.is_huge(kind, second));
+            if is_huge {
+                return compound(PageKind::Huge);
+            }
+            if is_anon && self.user {
+                return compound(PageKind::User);
+            }
         }
         if poisoned {
             return compound(PageKind::Hwpoison);
@@ -347,8 +489,8 @@ impl Rules {
                 let flags = self.abi.word_at(second, self.flags);
                 flags.is_some_and(|flags| flags & mask != 0)
             }
-            Compound::Bytes(_, Some((offset, value))) => second.get(offset) == Some(&value),
-            Compound::Bytes(_, None) | Compound::Unknown => false,
+            Compound::Fields(_, Some((field, value))) => field.get(self.abi, second) == Some(value),
+            Compound::Fields(_, None) | Compound::Unknown => false,
         }
     }
 
@@ -359,7 +501,7 @@ impl Rules {
                 let flags = self.abi.word_at(second, self.flags);
                 flags.map(|flags| flags & 0xff)
             }
-            Compound::Bytes(offset, _) => second.get(offset).map(|&order| u64::from(order)),
+            Compound::Fields(field, _) => field.get(self.abi, second),
             Compound::Unknown => None,
         };
         order

@@ -40,10 +40,11 @@ pub fn survey<S: Source>(
     if window.len() < WINDOW_BYTES {
         return Err(CollectError::Memory);
     }
-    let layout = Layout::resolve(vmcore, level, observer);
+    let layout = Layout::resolve(vmcore, level, scratch, observer);
     let mut dump = Dump {
         vmcore,
         filter: layout.filter,
+        counters: layout.counters,
         window: Window::new(window),
         scratch,
         observer,
@@ -56,7 +57,16 @@ pub fn survey<S: Source>(
     }
     let max_mapnr = dump.vmcore.max_mapnr();
     let block_pages = block_pages.max(64);
-    let mut stats = dump.stats;
+    // A rule that the kernel's own counters contradict is taken away, as it will be for the dump.
+    let base = dump.stats;
+    dump.count_checked(max_mapnr);
+    let mut stats = Stats {
+        level_used: dump.stats.level_used,
+        ..base
+    };
+    if let Some(filter) = &mut dump.filter {
+        filter.restart();
+    }
     // The block that the last window ended in, and what was counted of it.
     let (mut block, mut pages) = (0_u64, 0_u64);
     let mut start = 0;

@@ -534,6 +534,13 @@ impl<'m, S: Source> Vmcore<'m, S> {
         Ok(())
     }
 
+    /// The `unsigned int` at `address`.
+    pub(crate) fn read_u32(&mut self, address: VirtAddr) -> Result<u32, ReadError> {
+        let mut bytes = [0; 4];
+        self.read_virtual(address, &mut bytes)?;
+        Ok(self.abi().u32_at(&bytes, 0).unwrap_or(0))
+    }
+
     /// The `unsigned long` or pointer at `address`.
     pub(crate) fn read_word(&mut self, address: VirtAddr) -> Result<u64, ReadError> {
         let mut bytes = [0; 8];
