@@ -2,7 +2,8 @@
 //! makedumpfile's job as a library: filters and compresses a vmcore.
 //!
 //! The library makes no system call and has no heap. It sees bytes at offsets through two seams, [`Source`] and
-//! [`Sink`], and tells its caller how far it is through [`Observer`]. All memory is given by the caller, and how much
+//! [`Sink`], has other CPUs compress through a third, [`Workers`], and tells its caller how far it is through
+//! [`Observer`]. All memory is given by the caller, and how much
 //! is a constant, whatever the size of the crashed machine.
 //!
 //! ```text
@@ -14,7 +15,9 @@
 //!             │          clear the bits of the pages that the dump level leaves out
 //!           Pages        read what is left, in long runs; zero pages share one block
 //!             │
-//!           Writer ─▶ Sink    compress each page; header, notes, bitmaps, descriptors, data
+//!           Codec        compress each page where it lies; or Workers, a Batch at a time, while the next is read
+//!             │
+//!           Writer ─▶ Sink    header, notes, bitmaps, descriptors, data
 //! ```
 //!
 //! The bits of 64 GiB of memory fit in one window, and then every `struct page` is looked at once. On larger machines the
@@ -50,6 +53,7 @@ use config::{CollectOptions, DumpLevel, Format};
 
 pub mod address;
 mod arch;
+pub mod batch;
 mod bitmap;
 mod btf;
 mod bytes;
@@ -78,17 +82,19 @@ mod stream;
 mod survey;
 pub mod vmcore;
 pub mod vmcoreinfo;
+pub mod workers;
 
 use address::Pfn;
 use bitmap::Window;
-use codec::Codec;
 use counters::Counters;
 use filter::Filter;
 use kdump::{Bitmap, Extent, Facts, WriteError, Writer};
 use layout::Layout;
-use pages::Pages;
+use pages::{Ends, Lane, Pages};
+use workers::Queue;
 
 pub use arch::TranslateError;
+pub use batch::{BATCH_PAGES, Batch};
 pub use bytes::{Abi, ByteOrder, Word};
 pub use elf::ElfError;
 pub use io::{IoError, Sink, Source};
@@ -96,6 +102,7 @@ pub use observer::{Observer, Progress, Stage};
 pub use stats::Stats;
 pub use survey::survey;
 pub use vmcore::{OPEN_BYTES, OpenError, ReadError, Vmcore};
+pub use workers::Workers;
 
 /// What [`collect`] and [`dmesg::write`] need of memory, whatever the size of the crashed machine. [`Vmcore::open`]
 /// has its own [`OPEN_BYTES`]. Of the window only as much is touched as the machine has pages.
@@ -129,61 +136,48 @@ pub fn collect<S: Source, K: Sink>(
     sink: &mut K,
     observer: &mut dyn Observer,
 ) -> Result<Stats, CollectError> {
-    collect_in_windows(vmcore, options, level, u64::MAX, memory, sink, observer)
+    collect_with(vmcore, options, level, Means::new(memory), sink, observer)
 }
 
-/// As [`collect`], with at most so many pages in a window, rounded up to 512. The dumpfile is the same.
-///
-/// # Errors
-/// As [`collect`].
-pub fn collect_in_windows<S: Source, K: Sink>(
-    vmcore: &mut Vmcore<'_, S>,
-    options: &CollectOptions,
-    level: DumpLevel,
-    window_pages: u64,
-    memory: &mut [u8],
-    sink: &mut K,
-    observer: &mut dyn Observer,
-) -> Result<Stats, CollectError> {
-    let cuts = Cuts {
-        window_pages,
-        part: None,
-    };
-    collect_cut(vmcore, options, level, cuts, memory, sink, observer)
-}
-
-/// How a dump is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cuts {
-    /// The most pages in a window, rounded up to 512; makes no difference to the dumpfile.
+/// What a dump is made with. But for `part`, the dumpfile is the same whatever it is.
+pub struct Means<'a> {
+    /// [`MEMORY_BYTES`]; what there is beyond makes windows longer.
+    pub memory: &'a mut [u8],
+    /// The most pages in a window, rounded up to 512.
     pub window_pages: u64,
     /// The pfns whose pages the dumpfile has, when it is one of several that make a dump: the first, a multiple of 64,
     /// and the one past the last.
     pub part: Option<(Pfn, Pfn)>,
+    /// Who compresses besides us, in the compression that is asked for. A copy needs nobody.
+    pub workers: Option<&'a mut dyn Workers>,
 }
 
-impl Cuts {
-    /// One dumpfile, windows as long as the memory allows.
-    pub const NONE: Self = Self {
-        window_pages: u64::MAX,
-        part: None,
-    };
+impl<'a> Means<'a> {
+    /// One dumpfile, one CPU, and windows as long as the memory allows.
+    pub fn new(memory: &'a mut [u8]) -> Self {
+        Self {
+            memory,
+            window_pages: u64::MAX,
+            part: None,
+            workers: None,
+        }
+    }
 }
 
-/// As [`collect`], cut in this way. `memory` has [`MEMORY_BYTES`]; what it has beyond makes windows longer.
+/// As [`collect`], with other means.
 ///
 /// # Errors
 /// As [`collect`].
-pub fn collect_cut<S: Source, K: Sink>(
+pub fn collect_with<S: Source, K: Sink>(
     vmcore: &mut Vmcore<'_, S>,
     options: &CollectOptions,
     level: DumpLevel,
-    cuts: Cuts,
-    memory: &mut [u8],
+    means: Means<'_>,
     sink: &mut K,
     observer: &mut dyn Observer,
 ) -> Result<Stats, CollectError> {
-    let (writer_memory, rest) = memory
+    let (writer_memory, rest) = means
+        .memory
         .split_at_mut_checked(WRITER_BYTES)
         .ok_or(CollectError::Memory)?;
     let (scratch, rest) = rest
@@ -191,11 +185,9 @@ pub fn collect_cut<S: Source, K: Sink>(
         .ok_or(CollectError::Memory)?;
     let (codec_memory, rest) = rest
         .split_at_mut_checked(codec::MEMORY_BYTES)
+        .filter(|(_, rest)| rest.len() >= WINDOW_BYTES)
         .ok_or(CollectError::Memory)?;
-    if rest.len() < WINDOW_BYTES {
-        return Err(CollectError::Memory);
-    }
-    let window_bytes = cuts
+    let window_bytes = means
         .window_pages
         .max(1)
         .checked_next_multiple_of(bitmap::GRAIN_PFNS)
@@ -234,6 +226,8 @@ pub fn collect_cut<S: Source, K: Sink>(
         )),
         Format::Kdump => {
             let layout = Layout::resolve(vmcore, level, scratch, observer);
+            let share_zero = layout.level.excludes_zero();
+            let page_bytes = vmcore.page_size();
             let dump = Dump {
                 vmcore,
                 filter: layout.filter,
@@ -242,14 +236,24 @@ pub fn collect_cut<S: Source, K: Sink>(
                 scratch,
                 observer,
                 stats: Stats::new(layout.level),
-                part: cuts.part,
+                part: means.part,
             };
-            codec::with(options.compression, codec_memory, |codec| {
-                dump.write(&layout.utsname, codec, writer_memory, sink)
-            })
-            .unwrap_or(Err(CollectError::Unsupported(
-                "snappy and zstd cannot be written yet; -c, -l compress with zlib or LZO",
-            )))
+            let utsname = &layout.utsname;
+            match means.workers {
+                Some(workers) if workers.compression() != options.compression => Err(
+                    CollectError::Unsupported("the workers compress otherwise than is asked for"),
+                ),
+                Some(workers) => {
+                    let lane = Lane::Workers(Queue::new(workers, page_bytes, share_zero));
+                    dump.write(utsname, lane, writer_memory, sink)
+                }
+                None => codec::with(options.compression, codec_memory, |codec| {
+                    dump.write(utsname, Lane::Here(codec), writer_memory, sink)
+                })
+                .ok_or(CollectError::Unsupported(
+                    "snappy and zstd cannot be written yet; -c, -l compress with zlib or LZO",
+                ))?,
+            }
         }
     }
 }
@@ -267,11 +271,11 @@ struct Dump<'a, 'm, S> {
     part: Option<(Pfn, Pfn)>,
 }
 
-impl<S: Source> Dump<'_, '_, S> {
+impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
     fn write<K: Sink>(
         mut self,
         utsname: &kdump::Utsname,
-        codec: Codec<'_>,
+        mut lane: Lane<'_>,
         writer_memory: &mut [u8],
         sink: &mut K,
     ) -> Result<Stats, CollectError> {
@@ -295,6 +299,7 @@ impl<S: Source> Dump<'_, '_, S> {
             page_count,
             nr_cpus: self.vmcore.cpu_count(),
             phys_base: self.vmcore.phys_base().cast_unsigned(),
+            compression: lane.compression(),
             dump_level: self.stats.level_used,
             notes_bytes,
             vmcoreinfo: self.vmcoreinfo_in_notes(),
@@ -305,13 +310,14 @@ impl<S: Source> Dump<'_, '_, S> {
             }),
             incomplete: self.vmcore.is_incomplete(),
         };
-        let mut writer = Writer::begin(sink, &facts, codec, writer_memory)?;
+        let mut writer = Writer::begin(sink, &facts, writer_memory)?;
         self.put_notes(&mut writer)?;
         self.put_present(&mut writer, max_mapnr)?;
 
-        let mut pages = Pages::new(self.stats.level_used.excludes_zero(), page_count);
+        let share_zero = self.stats.level_used.excludes_zero();
+        let mut pages = Pages::new(share_zero, self.vmcore.page_size(), page_count);
         let mut bitmap_done = 0;
-        let copied = self.put_windows(&mut writer, &mut pages, max_mapnr, &mut bitmap_done);
+        let copied = self.put_windows(&mut writer, &mut lane, &mut pages, &mut bitmap_done);
         pages.tell_unreadable(self.observer);
         if let Err(error) = copied {
             // What is already there can still be read, if the rest of the bitmap says that there is no more.
@@ -430,10 +436,11 @@ impl<S: Source> Dump<'_, '_, S> {
     fn put_windows<K: Sink>(
         &mut self,
         writer: &mut Writer<'_, K>,
+        lane: &mut Lane<'_>,
         pages: &mut Pages,
-        max_mapnr: u64,
         bitmap_done: &mut u64,
     ) -> Result<(), WriteError> {
+        let max_mapnr = self.vmcore.max_mapnr();
         let single = self.window.start() == 0 && self.window.end() == max_mapnr;
         // The kinds were counted before.
         let mut counted = Stats::new(self.stats.level_used);
@@ -449,16 +456,25 @@ impl<S: Source> Dump<'_, '_, S> {
                 self.window.clear(0, first.0);
                 self.window.clear(end.0, max_mapnr);
             }
-            pages.copy_window(
-                self.vmcore,
-                &self.window,
-                self.scratch,
-                writer,
-                &mut self.stats,
-                self.observer,
-            )?;
+            let (window, mut ends) = self.copying(writer);
+            pages.copy_window(lane, window, &mut ends)?;
         }
-        Ok(())
+        pages.finish(lane, &mut self.copying(writer).1)
+    }
+
+    /// The window, and where its pages come from and go.
+    fn copying<'b, 'w, K: Sink>(
+        &'b mut self,
+        writer: &'b mut Writer<'w, K>,
+    ) -> (&'b Window<'a>, Ends<'b, 'm, 'w, S, K>) {
+        let ends = Ends {
+            vmcore: self.vmcore,
+            scratch: self.scratch,
+            writer,
+            stats: &mut self.stats,
+            observer: self.observer,
+        };
+        (&self.window, ends)
     }
 
     /// Writes the 1st bitmap.

@@ -11,21 +11,30 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use collector::{
-    CollectError, IoError, MEMORY_BYTES, OPEN_BYTES, Observer, Progress, Sink, Source, Stage,
-    Stats, Vmcore, collect, dmesg,
+    CollectError, IoError, MEMORY_BYTES, Means, OPEN_BYTES, Observer, Progress, Sink, Source,
+    Stage, Stats, Vmcore, Workers, collect_with, dmesg,
 };
 use config::{CollectOptions, Compression, Format};
 
+mod threads;
+
+use threads::Threads;
+
 const USAGE: &str = "\
-usage: vmcore [-c | -l] [-d LEVEL[,LEVEL...]] [-f] VMCORE OUT   write a kdump-compressed file
-       vmcore --dump-dmesg [-f] VMCORE OUT                 write the crashed kernel's log
-       vmcore info VMCORE                                  say what VMCORE is
+usage: vmcore [-c | -l] [-d LEVEL[,LEVEL...]] [--num-threads N] [-f] VMCORE OUT   write a kdump-compressed file
+       vmcore --dump-dmesg [-f] VMCORE OUT                                        write the crashed kernel's log
+       vmcore info VMCORE                                                         say what VMCORE is
 
   -c, -l     compress each page with zlib, with LZO
   -d LEVEL   leave pages out: the sum of 1 zero, 2 cache, 4 cache with private data, 8 user, 16 free;
              with several levels the next one is tried when OUT's file system is full
   -f         replace OUT when it exists
+  --num-threads N
+             compress with N threads besides the one that reads and writes; OUT is the same
 ";
+
+/// A bound against mistakes; each thread takes about 1 MiB.
+const MAX_THREADS: usize = 1024;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = match env::args_os()
@@ -52,10 +61,11 @@ fn main() -> ExitCode {
         }) => dump_dmesg(&vmcore, &out, replace),
         Ok(Command::Collect {
             options,
+            threads,
             vmcore,
             out,
             replace,
-        }) => collect_levels(&options, &vmcore, &out, replace),
+        }) => collect_levels(&options, threads, &vmcore, &out, replace),
         Err(message) => Err(format!("{message}\n{USAGE}")),
     };
     match done {
@@ -80,6 +90,8 @@ enum Command {
     },
     Collect {
         options: CollectOptions,
+        /// Below 2, the thread that reads and writes compresses too.
+        threads: usize,
         vmcore: PathBuf,
         out: PathBuf,
         replace: bool,
@@ -100,6 +112,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
     let mut compression = Compression::None;
     let mut levels = config::collect::parse_levels("0").map_err(|error| error.to_string())?;
     let (mut only_dmesg, mut replace) = (false, false);
+    let mut threads = 0;
     let mut files = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -109,6 +122,16 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
             "-l" => compression = Compression::Lzo,
             "-f" => replace = true,
             "--dump-dmesg" => only_dmesg = true,
+            "--num-threads" => {
+                let value = words.next().ok_or("--num-threads needs a number")?;
+                threads = value
+                    .parse()
+                    .ok()
+                    .filter(|&threads| threads <= MAX_THREADS)
+                    .ok_or_else(|| {
+                        format!("--num-threads {value}: 0 to {MAX_THREADS} can be had")
+                    })?;
+            }
             "-d" => {
                 let value = words.next().ok_or("-d needs a dump level")?;
                 levels = config::collect::parse_levels(value).map_err(|error| error.to_string())?;
@@ -140,6 +163,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
                 compression,
                 levels,
             },
+            threads,
             vmcore,
             out,
             replace,
@@ -206,6 +230,7 @@ fn dump_dmesg(path: &Path, out: &Path, replace: bool) -> Result<(), String> {
 
 fn collect_levels(
     options: &CollectOptions,
+    threads: usize,
     path: &Path,
     out: &Path,
     replace: bool,
@@ -214,18 +239,19 @@ fn collect_levels(
     let mut vmcore = open(path, &mut memory)?;
     let mut sink = FileSink(create(out, replace)?);
     let mut memory = vec![0; MEMORY_BYTES];
+    let mut threads = match threads {
+        0 | 1 => None,
+        count => Some(Threads::start(count, options.compression)?),
+    };
     let mut levels = options.levels.iter().copied().peekable();
     while let Some(level) = levels.next() {
         let started = Instant::now();
         let mut console = Console::new();
-        let result = collect(
-            &mut vmcore,
-            options,
-            level,
-            &mut memory,
-            &mut sink,
-            &mut console,
-        );
+        let means = Means {
+            workers: threads.as_mut().map(|threads| threads as &mut dyn Workers),
+            ..Means::new(&mut memory)
+        };
+        let result = collect_with(&mut vmcore, options, level, means, &mut sink, &mut console);
         console.finish();
         match result {
             Ok(stats) => {
@@ -433,6 +459,7 @@ mod tests {
             ("-d 32 a b", "`32`"),
             ("-c a", "1 are given"),
             ("info", "one file"),
+            ("--num-threads x a b", "--num-threads x"),
             ("-c a b -d", "-d needs"),
         ] {
             let message = parse(&words(line)).unwrap_err();

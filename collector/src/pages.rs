@@ -6,124 +6,259 @@
     clippy::indexing_slicing
 )]
 
+use config::Compression;
+
 use crate::address::{Pfn, PhysAddr};
+use crate::batch::Batch;
 use crate::bitmap::Window;
+use crate::codec::Codec;
 use crate::io::{Sink, Source};
-use crate::kdump::{WriteError, Writer};
+use crate::kdump::{Encoded, WriteError, Writer};
 use crate::observer::{Observer, Progress, Stage};
 use crate::stats::Stats;
 use crate::vmcore::{ReadError, Vmcore};
+use crate::workers::Queue;
+
+/// Who compresses.
+pub(crate) enum Lane<'a> {
+    /// We do, each page where it lies.
+    Here(Codec<'a>),
+    /// Others, a batch of pages at a time, while we read and write.
+    Workers(Queue<'a>),
+}
+
+impl Lane<'_> {
+    /// How the pages are compressed.
+    pub(crate) fn compression(&self) -> Compression {
+        match self {
+            Self::Here(codec) => codec.compression(),
+            Self::Workers(queue) => queue.compression(),
+        }
+    }
+}
+
+/// Where pages come from, where they go, and who is told.
+pub(crate) struct Ends<'a, 'v, 'w, S, K> {
+    pub(crate) vmcore: &'a mut Vmcore<'v, S>,
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) writer: &'a mut Writer<'w, K>,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) observer: &'a mut dyn Observer,
+}
 
 /// What is copied, and how far that is.
 pub(crate) struct Pages {
     /// Zero pages share one block.
-    pub(crate) share_zero: bool,
+    share_zero: bool,
+    page_bytes: usize,
     /// Pages that will be copied in all.
-    pub(crate) total: u64,
+    total: u64,
     /// Pages that were.
-    pub(crate) done: u64,
-    /// The run of unreadable pages that was not yet told: first pfn, one past the last, and why.
-    unreadable: Option<(u64, u64, ReadError)>,
+    done: u64,
+    unreadable: Unreadable,
 }
 
 impl Pages {
-    pub(crate) const fn new(share_zero: bool, total: u64) -> Self {
+    pub(crate) const fn new(share_zero: bool, page_bytes: usize, total: u64) -> Self {
         Self {
             share_zero,
+            page_bytes,
             total,
             done: 0,
-            unreadable: None,
+            unreadable: Unreadable(None),
         }
     }
 
-    /// Copies the pages whose bits are set in `window`, in long reads where they follow each other.
+    /// Copies the pages whose bits are set in `window`, in long reads where they follow each other. Workers may still have
+    /// the last of them when this returns.
     pub(crate) fn copy_window<S: Source, K: Sink>(
         &mut self,
-        vmcore: &mut Vmcore<'_, S>,
+        lane: &mut Lane<'_>,
         window: &Window<'_>,
-        scratch: &mut [u8],
-        writer: &mut Writer<'_, K>,
-        stats: &mut Stats,
-        observer: &mut dyn Observer,
+        ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<(), WriteError> {
-        let page_bytes = vmcore.page_size();
-        let shift = vmcore.page_shift();
-        let longest = u64::try_from(scratch.len()).unwrap_or(u64::MAX) >> shift;
+        let shift = ends.vmcore.page_shift();
         let mut from = window.start();
         while let Some((start, end)) = window.next_run(from) {
             let mut pfn = start;
             while pfn < end {
-                let address = PhysAddr(pfn.wrapping_shl(shift));
-                let whole = vmcore
-                    .locate(address)
+                let whole = ends
+                    .vmcore
+                    .locate(PhysAddr(pfn.wrapping_shl(shift)))
                     .map_or(0, |extent| extent.bytes >> shift);
-                let count = end.saturating_sub(pfn).min(longest).min(whole);
-                let len = usize::try_from(count.wrapping_shl(shift)).unwrap_or(0);
-                match vmcore.view_physical(address, len, scratch) {
-                    Some(Ok(pages)) if count > 0 => {
-                        for page in pages.chunks_exact(page_bytes) {
-                            self.put(writer, stats, pfn, page)?;
-                            pfn = pfn.saturating_add(1);
-                        }
-                    }
-                    // Pages that are partly in the file, and those around one that cannot be read.
-                    _ => {
-                        let page = scratch.get_mut(..page_bytes).unwrap_or_default();
-                        for _ in 0..count.max(1) {
-                            if let Err(error) = vmcore.read_page(Pfn(pfn), page) {
-                                page.fill(0);
-                                stats.unreadable = stats.unreadable.saturating_add(1);
-                                self.note_unreadable(pfn, error, observer);
-                            }
-                            self.put(writer, stats, pfn, page)?;
-                            pfn = pfn.saturating_add(1);
-                        }
-                    }
-                }
-                observer.progress(Progress {
-                    stage: Stage::Copy,
-                    done_pages: self.done,
-                    total_pages: self.total,
-                    written_bytes: writer.written_bytes(),
-                });
+                // A page that is partly in the file comes alone.
+                let count = end.saturating_sub(pfn).min(whole.max(1));
+                let copied = match lane {
+                    Lane::Here(codec) => self.compress(codec, pfn, count, ends),
+                    Lane::Workers(queue) => self.send(queue, pfn, count, ends),
+                }?;
+                pfn = pfn.saturating_add(copied);
+                self.tell_progress(ends);
             }
             from = end;
         }
         Ok(())
     }
 
-    fn put<K: Sink>(
+    /// Writes what workers still have.
+    pub(crate) fn finish<S: Source, K: Sink>(
         &mut self,
-        writer: &mut Writer<'_, K>,
-        stats: &mut Stats,
-        pfn: u64,
-        page: &[u8],
+        lane: &mut Lane<'_>,
+        ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<(), WriteError> {
-        self.done = self.done.saturating_add(1);
-        if self.share_zero && is_zero(page) {
-            stats.zero = stats.zero.saturating_add(1);
-            writer.put_zero_page(Pfn(pfn))
-        } else {
-            stats.kept = stats.kept.saturating_add(1);
-            writer.put_page(Pfn(pfn), page)
+        if let Lane::Workers(queue) = lane {
+            queue.start();
+            while let Some(batch) = queue.take() {
+                self.put_batch(batch, ends)?;
+                self.tell_progress(ends);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells which pages could not be read, as far as that was not told yet.
+    pub(crate) fn tell_unreadable(&mut self, observer: &mut dyn Observer) {
+        self.unreadable.tell(observer);
+    }
+
+    /// Compresses and writes up to `count` pages that follow each other in the file. Returns how many it were.
+    fn compress<S: Source, K: Sink>(
+        &mut self,
+        codec: &mut Codec<'_>,
+        first: u64,
+        count: u64,
+        ends: &mut Ends<'_, '_, '_, S, K>,
+    ) -> Result<u64, WriteError> {
+        let (count, len) = self.fitting(count, ends.scratch.len());
+        let pfns = first..first.saturating_add(count);
+        let mut put = |pfn, page: &[u8], stats: &mut Stats| {
+            self.done = self.done.saturating_add(1);
+            if self.share_zero && is_zero(page) {
+                stats.zero = stats.zero.saturating_add(1);
+                ends.writer.put_zero_page(Pfn(pfn))
+            } else {
+                stats.kept = stats.kept.saturating_add(1);
+                ends.writer.put_page(Pfn(pfn), page, codec)
+            }
+        };
+        let address = PhysAddr(first.wrapping_shl(ends.vmcore.page_shift()));
+        if let Some(Ok(pages)) = ends.vmcore.view_physical(address, len, ends.scratch) {
+            for (pfn, page) in pfns.zip(pages.chunks_exact(self.page_bytes)) {
+                put(pfn, page, ends.stats)?;
+            }
+            return Ok(count);
+        }
+        let page = ends.scratch.get_mut(..self.page_bytes).unwrap_or_default();
+        for pfn in pfns {
+            self.unreadable
+                .read(ends.vmcore, pfn, page, ends.stats, ends.observer);
+            put(pfn, page, ends.stats)?;
+        }
+        Ok(count)
+    }
+
+    /// Reads up to `count` pages that follow each other in the file into the batch that is being filled, and sends that on
+    /// when it is full. Returns how many it were.
+    fn send<S: Source, K: Sink>(
+        &mut self,
+        queue: &mut Queue<'_>,
+        first: u64,
+        count: u64,
+        ends: &mut Ends<'_, '_, '_, S, K>,
+    ) -> Result<u64, WriteError> {
+        let batch = queue.filling();
+        let (count, len) = self.fitting(count, batch.free().len());
+        let place = batch.free().get_mut(..len).unwrap_or_default();
+        let address = PhysAddr(first.wrapping_shl(ends.vmcore.page_shift()));
+        if ends.vmcore.read_physical(address, place).is_err() {
+            for (pfn, page) in (first..).zip(place.chunks_exact_mut(self.page_bytes)) {
+                self.unreadable
+                    .read(ends.vmcore, pfn, page, ends.stats, ends.observer);
+            }
+        }
+        batch.push(Pfn(first), to_usize(count));
+        if batch.free().is_empty() {
+            queue.start();
+            if queue.is_full()
+                && let Some(batch) = queue.take()
+            {
+                self.put_batch(batch, ends)?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Writes what became of a batch.
+    fn put_batch<S: Source, K: Sink>(
+        &mut self,
+        batch: &Batch,
+        ends: &mut Ends<'_, '_, '_, S, K>,
+    ) -> Result<(), WriteError> {
+        for (pfn, page) in batch.encoded() {
+            self.done = self.done.saturating_add(1);
+            let counter = match page {
+                Encoded::Zero => &mut ends.stats.zero,
+                Encoded::Stored(_) | Encoded::Compressed(_) => &mut ends.stats.kept,
+            };
+            *counter = counter.saturating_add(1);
+            ends.writer.put_encoded(pfn, page)?;
+        }
+        Ok(())
+    }
+
+    /// As many of `count` pages as fit into so many bytes, and how many bytes they have.
+    fn fitting(&self, count: u64, room: usize) -> (u64, usize) {
+        let fit = room.checked_div(self.page_bytes).unwrap_or(0);
+        let count = to_usize(count).min(fit);
+        let len = count.saturating_mul(self.page_bytes);
+        (u64::try_from(count).unwrap_or(u64::MAX), len)
+    }
+
+    fn tell_progress<S: Source, K: Sink>(&self, ends: &mut Ends<'_, '_, '_, S, K>) {
+        ends.observer.progress(Progress {
+            stage: Stage::Copy,
+            done_pages: self.done,
+            total_pages: self.total,
+            written_bytes: ends.writer.written_bytes(),
+        });
+    }
+}
+
+/// The run of unreadable pages that was not yet told: first pfn, one past the last, and why.
+struct Unreadable(Option<(u64, u64, ReadError)>);
+
+impl Unreadable {
+    /// Reads a page by itself. One that cannot be read is zeros, and counted.
+    fn read<S: Source>(
+        &mut self,
+        vmcore: &mut Vmcore<'_, S>,
+        pfn: u64,
+        page: &mut [u8],
+        stats: &mut Stats,
+        observer: &mut dyn Observer,
+    ) {
+        if let Err(error) = vmcore.read_page(Pfn(pfn), page) {
+            page.fill(0);
+            stats.unreadable = stats.unreadable.saturating_add(1);
+            self.note(pfn, error, observer);
         }
     }
 
     /// Remembers an unreadable page, and tells the run before it when this one does not continue it.
-    fn note_unreadable(&mut self, pfn: u64, error: ReadError, observer: &mut dyn Observer) {
-        if let Some((_, end, _)) = &mut self.unreadable
+    fn note(&mut self, pfn: u64, error: ReadError, observer: &mut dyn Observer) {
+        if let Some((_, end, _)) = &mut self.0
             && *end == pfn
         {
             *end = pfn.saturating_add(1);
             return;
         }
-        self.tell_unreadable(observer);
-        self.unreadable = Some((pfn, pfn.saturating_add(1), error));
+        self.tell(observer);
+        self.0 = Some((pfn, pfn.saturating_add(1), error));
     }
 
-    /// Tells of the last run of unreadable pages, if there is one.
-    pub(crate) fn tell_unreadable(&mut self, observer: &mut dyn Observer) {
-        if let Some((start, end, error)) = self.unreadable.take() {
+    /// Tells of the last run, if there is one.
+    fn tell(&mut self, observer: &mut dyn Observer) {
+        if let Some((start, end, error)) = self.0.take() {
             observer.warn(format_args!(
                 "{} pages from pfn {start:#x} on are zeros in the dump: {error}",
                 end.saturating_sub(start)
@@ -132,8 +267,12 @@ impl Pages {
     }
 }
 
+fn to_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
 /// Whether a page has nothing but zeros. Most that have something else have it early.
-fn is_zero(page: &[u8]) -> bool {
+pub(crate) fn is_zero(page: &[u8]) -> bool {
     let (groups, rest) = page.as_chunks::<64>();
     let clear = groups.iter().all(|group| {
         let (words, _) = group.as_chunks::<8>();

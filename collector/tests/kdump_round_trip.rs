@@ -73,6 +73,7 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
                 page_count: pfns.len() as u64,
                 nr_cpus: 1,
                 phys_base: 0,
+                compression,
                 dump_level: DumpLevel::NONE,
                 notes_bytes: 3 * page_bytes as u64,
                 vmcoreinfo: Extent {
@@ -84,10 +85,9 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
             };
             let notes = page(1, 3 * page_bytes);
             let mut memory = vec![0; codec::MEMORY_BYTES];
-            let file = codec::with(compression, &mut memory, |codec| {
+            let file = codec::with(compression, &mut memory, |mut codec| {
                 let mut memory = vec![0; Writer::<File>::MEMORY_BYTES];
-                let mut writer =
-                    Writer::begin(File::default(), &facts, codec, &mut memory).unwrap();
+                let mut writer = Writer::begin(File::default(), &facts, &mut memory).unwrap();
                 writer.put_notes(&notes[..page_bytes]).unwrap();
                 writer.put_notes(&notes[page_bytes..]).unwrap();
                 let mut bits = vec![0; max_mapnr as usize / 8];
@@ -101,7 +101,7 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
                 for &pfn in &pfns {
                     match pfn % 4 {
                         0 => writer.put_zero_page(Pfn(pfn)),
-                        _ => writer.put_page(Pfn(pfn), &page(pfn / 2, page_bytes)),
+                        _ => writer.put_page(Pfn(pfn), &page(pfn / 2, page_bytes), &mut codec),
                     }
                     .unwrap();
                 }

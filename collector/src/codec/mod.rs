@@ -11,6 +11,10 @@ pub mod zlib;
 
 use config::Compression;
 
+/// What [`Codec::compress`] is given of `out` besides a page's length, so that an encoder need not look at its end after
+/// each byte: the worst case of LZO and snappy for 64 KiB, and more.
+pub const SLACK_BYTES: usize = 16 << 10;
+
 /// A compression with the memory that it works in.
 ///
 /// ```

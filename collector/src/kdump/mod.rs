@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod facts;
 pub mod file_map;
 pub mod header;
 pub mod reader;
@@ -26,8 +27,9 @@ mod run;
 pub mod utsname;
 pub mod writer;
 
+pub use facts::{Bitmap, Encoded, Facts, Part, Summary, WriteError};
 pub use file_map::FileMap;
 pub use header::{Extent, Header, HeaderError, PageDesc, SubHeader};
 pub use reader::{ReadError, Reader};
 pub use utsname::Utsname;
-pub use writer::{Bitmap, Facts, Part, Summary, WriteError, Writer};
+pub use writer::Writer;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads a dumpfile back, from memory that the caller gives. No number in the file is trusted.
 
+use super::facts::Bitmap;
 use super::header::{
     FLAG_INCOMPLETE, FLAG_LZO, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError, MAX_BLOCK_BYTES,
     MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
 };
 use super::run::as_u64;
-use super::writer::Bitmap;
 use crate::address::Pfn;
 use crate::codec;
 use crate::io::{IoError, Source};

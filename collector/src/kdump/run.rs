@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes that follow each other in the dumpfile, gathered so that the sink sees few, large and aligned writes.
 
-use super::writer::WriteError;
+use super::facts::WriteError;
 use crate::io::Sink;
 
 /// Where the pages divide into those that are on the sink and those that are not.

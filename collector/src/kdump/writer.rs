@@ -1,122 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writes a dumpfile in one pass, from memory that the caller gives.
 
+use super::facts::{Bitmap, Encoded, Facts, Part, Summary, WriteError};
 use super::file_map::FileMap;
 use super::header::{
     self, Extent, FLAG_INCOMPLETE, HEADER_BYTES, Header, MAX_BLOCK_BYTES, PAGE_DESC_BYTES,
     PageDesc, SubHeader, VERSION,
 };
 use super::run::{Cut, Run, as_u64};
-use super::utsname::Utsname;
 use crate::address::Pfn;
-use crate::bytes::Abi;
-use crate::codec::Codec;
-use crate::io::{IoError, Sink};
-use config::DumpLevel;
-use core::fmt;
+use crate::codec::{Codec, SLACK_BYTES};
+use crate::io::Sink;
 
 /// Data is written this many bytes at a time.
 const DATA_UNIT: usize = 256 * 1024;
 /// Room for the page that makes a unit full.
 #[allow(clippy::as_conversions, reason = "a constant of 17 bits")]
-const DATA_BYTES: usize = DATA_UNIT + MAX_BLOCK_BYTES as usize;
+const DATA_BYTES: usize = DATA_UNIT + MAX_BLOCK_BYTES as usize + SLACK_BYTES;
 /// Descriptors wait for data to be written, and longer only while they are fewer than this.
 const DESCS_BYTES: usize = 64 * 1024;
 /// Descriptors are written in whole blocks.
 const DESCS_UNIT: usize = 4096;
-
-/// What a dumpfile says about itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// How the crashed machine has numbers.
-    pub abi: Abi,
-    /// The crashed kernel's names.
-    pub utsname: &'a Utsname,
-    /// When it crashed, seconds since 1970.
-    pub crash_time_s: i64,
-    /// Bytes of a page.
-    pub page_bytes: u32,
-    /// One past the highest pfn.
-    pub max_mapnr: u64,
-    /// Pages that the dumpfile will have: the bits that are set in the 2nd bitmap.
-    pub page_count: u64,
-    /// CPUs whose registers stand in the notes.
-    pub nr_cpus: u32,
-    /// Where the kernel was loaded, as a signed number in two's complement.
-    pub phys_base: u64,
-    /// The dump level that the pages were chosen by.
-    pub dump_level: DumpLevel,
-    /// Bytes of the vmcore's notes.
-    pub notes_bytes: u64,
-    /// The text of VMCOREINFO, counted from the start of the notes.
-    pub vmcoreinfo: Extent,
-    /// What this file has, when it is one of several that make a dump. `page_count` counts its pages alone.
-    pub part: Option<Part>,
-    /// The vmcore itself was cut short: the dumpfile stays one that says so.
-    pub incomplete: bool,
-}
-
-/// One of the files that make a dump: the bitmaps are those of the whole dump, the pages are some of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The first pfn whose page is here; crash wants a multiple of 64.
-    pub start: Pfn,
-    /// One past the last.
-    pub end: Pfn,
-    /// Pages of all parts.
-    pub dump_page_count: u64,
-}
-
-/// Which of a dumpfile's two bitmaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bitmap {
-    /// The 1st: the page exists in the vmcore.
-    Present,
-    /// The 2nd: the dumpfile has the page.
-    Dumpable,
-}
-
-/// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Pages that can be read from the dumpfile.
-    pub pages: u64,
-    /// Pages among them that share another one's data.
-    pub shared_pages: u64,
-    /// Pages among them that are stored as they are.
-    pub raw_pages: u64,
-    /// Bytes from the dumpfile's start to its end.
-    pub file_bytes: u64,
-}
-
-/// Why a dumpfile could not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteError {
-    /// The sink failed at this byte offset.
-    Sink(u64, IoError),
-    /// The facts fit no dumpfile: a page size that is no power of two from 4 KiB to 64 KiB, or counts that are too large.
-    Facts,
-    /// `memory` has fewer than [`Writer::MEMORY_BYTES`].
-    Memory,
-    /// The notes, a bitmap or the pages do not match the facts; the text says which.
-    Mismatch(&'static str),
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sink(offset, error) => write!(f, "writing at byte {offset}: {error}"),
-            Self::Facts => f.write_str("page size or page counts that no dumpfile can have"),
-            Self::Memory => write!(
-                f,
-                "a dumpfile's writer needs {MEMORY_BYTES} bytes of memory"
-            ),
-            Self::Mismatch(what) => write!(f, "the dumpfile's parts do not match: {what}"),
-        }
-    }
-}
-
-impl core::error::Error for WriteError {}
 
 /// Writes a dumpfile: [`begin`](Writer::begin), all notes, the windows of both bitmaps, the pages in ascending order,
 /// [`finish`](Writer::finish).
@@ -126,8 +30,9 @@ impl core::error::Error for WriteError {}
 #[derive(Debug)]
 pub struct Writer<'m, K> {
     sink: K,
-    codec: Codec<'m>,
     header: Header,
+    /// The flag of pages that are compressed.
+    flag: u32,
     map: FileMap,
     notes_left: u64,
     page_count: u64,
@@ -149,7 +54,8 @@ pub struct Writer<'m, K> {
     written_bytes: u64,
 }
 
-const MEMORY_BYTES: usize = DATA_BYTES + DESCS_BYTES;
+/// What a writer needs of memory.
+pub(super) const MEMORY_BYTES: usize = DATA_BYTES + DESCS_BYTES;
 
 impl<'m, K: Sink> Writer<'m, K> {
     /// Bytes of memory that a writer works in, besides its codec.
@@ -159,12 +65,7 @@ impl<'m, K: Sink> Writer<'m, K> {
     ///
     /// # Errors
     /// [`WriteError::Facts`], [`WriteError::Memory`]; where there are no notes, also what the sink said.
-    pub fn begin(
-        sink: K,
-        facts: &Facts<'_>,
-        codec: Codec<'m>,
-        memory: &'m mut [u8],
-    ) -> Result<Self, WriteError> {
+    pub fn begin(sink: K, facts: &Facts<'_>, memory: &'m mut [u8]) -> Result<Self, WriteError> {
         let mut map = FileMap::new(
             facts.abi,
             facts.page_bytes,
@@ -184,13 +85,14 @@ impl<'m, K: Sink> Writer<'m, K> {
         let (data, descs) = memory
             .split_at_mut_checked(DATA_BYTES)
             .ok_or(WriteError::Memory)?;
+        let flag = header::compression_flag(facts.compression);
         let header = Header {
             abi: facts.abi,
             version: VERSION,
             utsname: *facts.utsname,
             crash_time_s: facts.crash_time_s,
             // A stream is not to take the flag back; its end mark says that it is whole.
-            status: header::compression_flag(codec.compression())
+            status: flag
                 | if facts.incomplete || !sink.is_stream() {
                     FLAG_INCOMPLETE
                 } else {
@@ -228,8 +130,8 @@ impl<'m, K: Sink> Writer<'m, K> {
         };
         let mut writer = Self {
             sink,
-            codec,
             header,
+            flag,
             notes_left: facts.notes_bytes,
             page_count: facts.page_count,
             max_mapnr: facts.max_mapnr,
@@ -311,31 +213,64 @@ impl<'m, K: Sink> Writer<'m, K> {
         Ok(())
     }
 
-    /// Compresses and adds a page. Pages come in ascending order of their pfn; a page that equals the one before it
-    /// shares its data.
+    /// Adds a page, compressed if that makes it smaller. Pages come in ascending order of their pfn; one whose data equals
+    /// that of the page before it shares it.
     ///
     /// # Errors
     /// What the sink said; [`WriteError::Mismatch`] when the page's length, its order or the number of pages is not as
     /// announced.
-    pub fn put_page(&mut self, pfn: Pfn, page: &[u8]) -> Result<(), WriteError> {
+    pub fn put_page(
+        &mut self,
+        pfn: Pfn,
+        page: &[u8],
+        codec: &mut Codec<'_>,
+    ) -> Result<(), WriteError> {
         self.check_page(pfn, page.len())?;
-        let offset = self.data.end();
-        let flag = header::compression_flag(self.codec.compression());
-        let free = self.data.free();
-        let (bytes, flags) = match self.codec.compress(page, free) {
-            Some(bytes) => (bytes, flag),
-            None => {
-                let place = free
-                    .get_mut(..page.len())
-                    .ok_or(WriteError::Mismatch("a page without room"))?;
-                place.copy_from_slice(page);
-                (page.len(), 0)
+        // As much as in a batch, so that the same becomes of it.
+        let room = page.len().saturating_add(SLACK_BYTES);
+        let place = self.data.free().get_mut(..room).unwrap_or_default();
+        match codec.compress(page, place) {
+            Some(bytes) => self.put_filled(pfn, bytes, Form::Compressed),
+            None => self.put_copy(pfn, page, Form::Stored),
+        }
+    }
+
+    /// Adds a page that is encoded already.
+    ///
+    /// # Errors
+    /// As [`Writer::put_page`].
+    pub fn put_encoded(&mut self, pfn: Pfn, page: Encoded<'_>) -> Result<(), WriteError> {
+        match page {
+            Encoded::Zero => self.put_zero_page(pfn),
+            Encoded::Stored(bytes) => {
+                self.check_page(pfn, bytes.len())?;
+                self.put_copy(pfn, bytes, Form::Stored)
             }
-        };
+            Encoded::Compressed(bytes) => {
+                self.check_page(pfn, self.page_bytes())?;
+                self.put_copy(pfn, bytes, Form::Compressed)
+            }
+        }
+    }
+
+    fn put_copy(&mut self, pfn: Pfn, data: &[u8], form: Form) -> Result<(), WriteError> {
+        self.data
+            .free()
+            .get_mut(..data.len())
+            .ok_or(WriteError::Mismatch("a page without room"))?
+            .copy_from_slice(data);
+        self.put_filled(pfn, data.len(), form)
+    }
+
+    /// Adds the page whose data is in the first `bytes` of the free memory.
+    fn put_filled(&mut self, pfn: Pfn, bytes: usize, form: Form) -> Result<(), WriteError> {
         let desc = PageDesc {
-            offset,
+            offset: self.data.end(),
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            flags,
+            flags: match form {
+                Form::Stored => 0,
+                Form::Compressed => self.flag,
+            },
             page_flags: 0,
         };
         let repeats = self.last.filter(|last| {
@@ -346,7 +281,7 @@ impl<'m, K: Sink> Writer<'m, K> {
             self.shared_pages = self.shared_pages.saturating_add(1);
             return self.put_desc(pfn, &last, 0);
         }
-        if flags == 0 {
+        if form == Form::Stored {
             self.raw_pages = self.raw_pages.saturating_add(1);
         }
         self.last = Some(desc);
@@ -639,6 +574,13 @@ impl<'m, K: Sink> Writer<'m, K> {
     fn count(&mut self, bytes: usize) {
         self.written_bytes = self.written_bytes.saturating_add(as_u64(bytes));
     }
+}
+
+/// How a page's data is in the dumpfile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Stored,
+    Compressed,
 }
 
 #[cfg(test)]

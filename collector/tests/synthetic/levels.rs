@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use collector::{
-    CollectError, IoError, MEMORY_BYTES, OPEN_BYTES, Observer, Progress, Stage, Stats, Vmcore,
-    collect_in_windows,
+    Batch, CollectError, IoError, MEMORY_BYTES, Means, OPEN_BYTES, Observer, Progress, Stage,
+    Stats, Vmcore, Workers, codec, collect_with,
 };
 use config::{CollectOptions, Compression, DumpLevel, Format};
 
@@ -43,11 +43,65 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<Stats, CollectError>,
 }
 
+/// Workers that are as late as they may be, and out of order: nothing is compressed before it is waited for, and then the
+/// newest batch first.
+struct Late {
+    compression: Compression,
+    batches: Vec<Batch>,
+    started: Vec<usize>,
+    most_started: usize,
+}
+
+impl Late {
+    fn new(compression: Compression, batches: usize) -> Self {
+        Self {
+            compression,
+            batches: (0..batches).map(|_| Batch::new()).collect(),
+            started: Vec::new(),
+            most_started: 0,
+        }
+    }
+}
+
+impl Workers for Late {
+    fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    fn batch_count(&self) -> usize {
+        self.batches.len()
+    }
+
+    fn batch(&mut self, index: usize) -> &mut Batch {
+        assert!(!self.started.contains(&index), "{index} is with a worker");
+        &mut self.batches[index]
+    }
+
+    fn start(&mut self, index: usize) {
+        assert!(!self.started.contains(&index), "{index} is with a worker");
+        self.started.push(index);
+        self.most_started = self.most_started.max(self.started.len());
+    }
+
+    fn wait(&mut self, index: usize) {
+        while self.started.contains(&index) {
+            let newest = self.started.pop().unwrap();
+            let mut memory = vec![0xaa; codec::MEMORY_BYTES];
+            codec::with(self.compression, &mut memory, |mut codec| {
+                self.batches[newest].compress(&mut codec, &mut |_| {});
+            })
+            .unwrap();
+        }
+    }
+}
+
 pub(crate) struct Run {
     pub(crate) format: Format,
     pub(crate) compression: Compression,
     pub(crate) window_pages: u64,
     pub(crate) limit: u64,
+    /// Batches of workers; 0 for none.
+    pub(crate) batches: usize,
 }
 
 impl Default for Run {
@@ -57,6 +111,7 @@ impl Default for Run {
             compression: Compression::None,
             window_pages: u64::MAX,
             limit: 256 << 20,
+            batches: 0,
         }
     }
 }
@@ -74,15 +129,21 @@ impl Run {
         let mut disk = Disk::new();
         disk.limit = self.limit;
         let mut log = Log::default();
-        let result = collect_in_windows(
+        let mut workers = Late::new(self.compression, self.batches);
+        let means = Means {
+            window_pages: self.window_pages,
+            workers: (self.batches > 0).then_some(&mut workers as &mut dyn Workers),
+            ..Means::new(&mut memory)
+        };
+        let result = collect_with(
             &mut vmcore,
             &options,
             DumpLevel::new(level).unwrap(),
-            self.window_pages,
-            &mut memory,
+            means,
             &mut disk,
             &mut log,
         );
+        assert!(workers.most_started <= self.batches);
         Outcome { disk, log, result }
     }
 }
@@ -370,6 +431,62 @@ fn many_windows_give_the_same_bytes_as_one() {
 }
 
 #[test]
+fn workers_make_the_same_bytes_however_late_they_are() {
+    let machine = finished(V6_1);
+    let mut file = machine.vmcore();
+    // Some that cannot be read, across the end of a batch.
+    let offset = file.offset_of(0x480 * PAGE);
+    file.unreadable.push((offset, offset + 3 * PAGE));
+    for compression in [Compression::None, Compression::Zlib, Compression::Lzo] {
+        for level in [0, 1, 31] {
+            let one = Run {
+                compression,
+                ..Run::default()
+            }
+            .collect(file.clone(), level);
+            for (batches, window_pages) in [(1, u64::MAX), (2, 512), (4, u64::MAX), (9, 1024)] {
+                let many = Run {
+                    compression,
+                    batches,
+                    window_pages,
+                    ..Run::default()
+                }
+                .collect(file.clone(), level);
+                let what = format!("{compression} level {level}, {batches} batches");
+                assert_eq!(many.result, one.result, "{what}");
+                assert_eq!(many.log.warnings, one.log.warnings, "{what}");
+                assert_eq!(many.log.last, one.log.last, "{what}");
+                assert!(many.disk.bytes == one.disk.bytes, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn workers_of_another_compression_are_refused() {
+    let machine = finished(V6_1);
+    let mut open_memory = vec![0; OPEN_BYTES];
+    let mut memory = vec![0; MEMORY_BYTES];
+    let mut vmcore = Vmcore::open(machine.vmcore(), &mut open_memory).unwrap();
+    let means = Means {
+        workers: Some(&mut Late::new(Compression::None, 2)),
+        ..Means::new(&mut memory)
+    };
+    let options = CollectOptions::standard();
+    let mut disk = Disk::new();
+    let result = collect_with(
+        &mut vmcore,
+        &options,
+        DumpLevel::MAX,
+        means,
+        &mut disk,
+        &mut (),
+    );
+    assert!(matches!(result, Err(CollectError::Unsupported(_))));
+    assert!(disk.bytes.is_empty());
+}
+
+#[test]
 fn memory_may_begin_again_far_up() {
     // Windows of 64 MiB of memory, and the next page 1 TiB on; the machine's sections end at 64 GiB.
     let mut machine = mixed(V6_12);
@@ -584,12 +701,13 @@ fn a_full_disk_leaves_an_incomplete_dumpfile_that_can_be_read() {
     let machine = finished(V6_1);
     let whole = Run::default().collect(machine.vmcore(), 0);
     let size = whole.disk.bytes.len() as u64;
-    for window_pages in [512, u64::MAX] {
+    for (window_pages, batches) in [(512, 0), (u64::MAX, 0), (512, 3), (u64::MAX, 4)] {
         for tenth in 3..10 {
             let limit = size * tenth / 10;
             let run = Run {
                 limit,
                 window_pages,
+                batches,
                 ..Run::default()
             };
             let outcome = run.collect(machine.vmcore(), 0);

@@ -14,3 +14,4 @@ mod dumpfile;
 mod levels;
 mod machine;
 mod ring;
+mod threads;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
-use crate::codec::zlib;
+use crate::Abi;
+use crate::codec;
+use crate::io::IoError;
 use crate::kdump::header::FLAG_ZLIB;
+use crate::kdump::{Extent, Utsname};
+use config::{Compression, DumpLevel};
 
 /// A file in memory: full after `room` bytes, sparse, and with a list of the writes that it saw.
 #[derive(Default)]
@@ -48,6 +52,7 @@ fn facts(utsname: &Utsname) -> Facts<'_> {
         page_count: 0,
         nr_cpus: 2,
         phys_base: 0x100_0000,
+        compression: Compression::None,
         dump_level: DumpLevel::MAX,
         notes_bytes: 5000,
         vmcoreinfo: Extent {
@@ -103,11 +108,15 @@ fn pfns() -> Vec<u64> {
     (0..100_001).step_by(7).collect()
 }
 
-fn put(writer: &mut Writer<'_, &mut Disk>, pfn: u64) -> Result<(), WriteError> {
+fn put(
+    writer: &mut Writer<'_, &mut Disk>,
+    pfn: u64,
+    codec: &mut Codec<'_>,
+) -> Result<(), WriteError> {
     match pfn % 5 {
         0 => writer.put_zero_page(Pfn(pfn)),
-        1 => writer.put_page(Pfn(pfn), &page(1)),
-        _ => writer.put_page(Pfn(pfn), &page(pfn)),
+        1 => writer.put_page(Pfn(pfn), &page(1), codec),
+        _ => writer.put_page(Pfn(pfn), &page(pfn), codec),
     }
 }
 
@@ -121,16 +130,17 @@ fn expected(pfn: u64) -> [u8; 4096] {
 
 fn begin<'m>(
     disk: &'m mut Disk,
-    codec: Codec<'m>,
+    compression: Compression,
     memory: &'m mut [u8],
     page_count: u64,
 ) -> Result<Writer<'m, &'m mut Disk>, WriteError> {
     let utsname = utsname();
     let facts = Facts {
         page_count,
+        compression,
         ..facts(&utsname)
     };
-    let mut writer = Writer::begin(disk, &facts, codec, memory)?;
+    let mut writer = Writer::begin(disk, &facts, memory)?;
     let notes: Vec<u8> = (0..5000).map(|index| index as u8).collect();
     for part in notes.chunks(700) {
         writer.put_notes(part)?;
@@ -149,27 +159,25 @@ fn begin<'m>(
 
 #[test]
 fn a_dumpfile_has_every_page_that_was_put() {
-    for compressed in [false, true] {
+    for compression in [Compression::None, Compression::Zlib] {
         let mut disk = Disk::default();
         let mut memory = vec![0xaa; MEMORY_BYTES];
-        let mut encoder = zlib::Encoder::new();
-        let codec = if compressed {
-            Codec::Zlib(&mut encoder)
-        } else {
-            Codec::None
-        };
-        let mut writer = begin(&mut disk, codec, &mut memory, pfns().len() as u64).unwrap();
-        for pfn in pfns() {
-            put(&mut writer, pfn).unwrap();
-        }
-        let summary = writer.finish().unwrap();
-        let written = writer.written_bytes();
+        let count = pfns().len() as u64;
+        let (summary, written) =
+            codec::with(compression, &mut [0; codec::MEMORY_BYTES], |mut codec| {
+                let mut writer = begin(&mut disk, compression, &mut memory, count).unwrap();
+                for pfn in pfns() {
+                    put(&mut writer, pfn, &mut codec).unwrap();
+                }
+                (writer.finish().unwrap(), writer.written_bytes())
+            })
+            .unwrap();
         assert!(disk.synced);
         assert_eq!(summary.pages, pfns().len() as u64);
         assert_eq!(summary.file_bytes, disk.bytes.len() as u64);
         assert_eq!(written, disk.bytes.len() as u64 + HEADER_BYTES as u64);
 
-        let flag = if compressed { FLAG_ZLIB } else { 0 };
+        let flag = header::compression_flag(compression);
         assert_eq!(disk.bytes[424..428], flag.to_le_bytes());
         assert_eq!(word(&disk.bytes, 4096), 0x100_0000);
         assert_eq!(word(&disk.bytes, 4096 + 32), 4096 + 104 + 4000);
@@ -192,9 +200,15 @@ fn a_dumpfile_has_every_page_that_was_put() {
 fn data_goes_out_in_large_aligned_writes() {
     let mut disk = Disk::default();
     let mut memory = vec![0; MEMORY_BYTES];
-    let mut writer = begin(&mut disk, Codec::None, &mut memory, pfns().len() as u64).unwrap();
+    let mut writer = begin(
+        &mut disk,
+        Compression::None,
+        &mut memory,
+        pfns().len() as u64,
+    )
+    .unwrap();
     for pfn in pfns() {
-        put(&mut writer, pfn).unwrap();
+        put(&mut writer, pfn, &mut Codec::None).unwrap();
     }
     writer.finish().unwrap();
     let map = FileMap::new(Abi::LITTLE_64, 4096, 5000, 100_001, pfns().len() as u64).unwrap();
@@ -216,9 +230,10 @@ fn repeated_pages_share_their_data() {
     let mut disk = Disk::default();
     let mut memory = vec![0; MEMORY_BYTES];
     let count = pfns().len() as u64;
-    let mut writer = begin(&mut disk, Codec::None, &mut memory, count).unwrap();
+    let mut writer = begin(&mut disk, Compression::None, &mut memory, count).unwrap();
     for pfn in pfns() {
-        writer.put_page(Pfn(pfn), &page(pfn / 700)).unwrap();
+        let page = page(pfn / 700);
+        writer.put_page(Pfn(pfn), &page, &mut Codec::None).unwrap();
     }
     let summary = writer.finish().unwrap();
     // 143 different ones, and two again whose data had just been written and could not be compared any more.
@@ -238,11 +253,16 @@ fn a_full_disk_leaves_an_incomplete_dumpfile_with_the_pages_that_fit() {
             ..Disk::default()
         };
         let mut memory = vec![0; MEMORY_BYTES];
-        let mut encoder = zlib::Encoder::new();
-        let mut writer = begin(&mut disk, Codec::Zlib(&mut encoder), &mut memory, count).unwrap();
-        let failed = pfns()
-            .into_iter()
-            .find_map(|pfn| put(&mut writer, pfn).err());
+        let mut writer = begin(&mut disk, Compression::Zlib, &mut memory, count).unwrap();
+        let failed = codec::with(
+            Compression::Zlib,
+            &mut [0; codec::MEMORY_BYTES],
+            |mut codec| {
+                let mut pfns = pfns().into_iter();
+                pfns.find_map(|pfn| put(&mut writer, pfn, &mut codec).err())
+            },
+        )
+        .unwrap();
         assert!(
             matches!(failed, Some(WriteError::Sink(_, IoError::NO_SPACE))),
             "{failed:?}"
@@ -274,9 +294,15 @@ fn a_full_disk_leaves_an_incomplete_dumpfile_with_the_pages_that_fit() {
 fn a_dump_that_ends_early_keeps_all_its_pages() {
     let mut disk = Disk::default();
     let mut memory = vec![0; MEMORY_BYTES];
-    let mut writer = begin(&mut disk, Codec::None, &mut memory, pfns().len() as u64).unwrap();
+    let mut writer = begin(
+        &mut disk,
+        Compression::None,
+        &mut memory,
+        pfns().len() as u64,
+    )
+    .unwrap();
     for pfn in &pfns()[..1000] {
-        put(&mut writer, *pfn).unwrap();
+        put(&mut writer, *pfn, &mut Codec::None).unwrap();
     }
     assert_eq!(
         writer.finish(),
@@ -292,7 +318,7 @@ fn a_dump_that_ends_early_keeps_all_its_pages() {
 fn a_killed_writer_leaves_a_header_that_says_incomplete() {
     let mut disk = Disk::default();
     let mut memory = vec![0; MEMORY_BYTES];
-    begin(&mut disk, Codec::None, &mut memory, 10).unwrap();
+    begin(&mut disk, Compression::None, &mut memory, 10).unwrap();
     assert_eq!(disk.bytes[424], FLAG_INCOMPLETE as u8);
 }
 
@@ -306,25 +332,60 @@ fn what_does_not_match_the_facts_is_an_error() {
         vmcoreinfo: Extent::default(),
         ..facts(&utsname)
     };
-    let short = Writer::begin(Disk::default(), &facts, Codec::None, &mut memory[1..]);
+    let short = Writer::begin(Disk::default(), &facts, &mut memory[1..]);
     assert_eq!(short.err(), Some(WriteError::Memory));
     let odd = Facts {
         page_bytes: 4095,
         ..facts
     };
-    let odd = Writer::begin(Disk::default(), &odd, Codec::None, &mut memory);
+    let odd = Writer::begin(Disk::default(), &odd, &mut memory);
     assert_eq!(odd.err(), Some(WriteError::Facts));
 
-    let mut writer = Writer::begin(Disk::default(), &facts, Codec::None, &mut memory).unwrap();
+    let mut writer = Writer::begin(Disk::default(), &facts, &mut memory).unwrap();
     let page = [1; 4096];
+    let none = &mut Codec::None;
     let mismatch = |result| matches!(result, Err(WriteError::Mismatch(_)));
     assert!(mismatch(writer.put_notes(&[1])));
     assert!(mismatch(writer.put_bitmap(Bitmap::Present, 12_501, &[0])));
-    assert!(mismatch(writer.put_page(Pfn(0), &page[1..])));
-    assert!(mismatch(writer.put_page(Pfn(100_001), &page)));
-    writer.put_page(Pfn(5), &page).unwrap();
-    assert!(mismatch(writer.put_page(Pfn(5), &page)));
+    assert!(mismatch(writer.put_page(Pfn(0), &page[1..], none)));
+    assert!(mismatch(writer.put_page(Pfn(100_001), &page, none)));
+    writer.put_page(Pfn(5), &page, none).unwrap();
+    assert!(mismatch(writer.put_page(Pfn(5), &page, none)));
     writer.put_zero_page(Pfn(6)).unwrap();
-    assert!(mismatch(writer.put_page(Pfn(7), &page)));
+    assert!(mismatch(writer.put_page(Pfn(7), &page, none)));
     assert_eq!(writer.finish().unwrap().pages, 2);
+}
+
+#[test]
+fn a_page_that_comes_encoded_makes_the_same_file() {
+    let files = [false, true].map(|encoded| {
+        let mut disk = Disk::default();
+        let mut memory = vec![0; MEMORY_BYTES];
+        let count = pfns().len() as u64;
+        codec::with(
+            Compression::Zlib,
+            &mut [0; codec::MEMORY_BYTES],
+            |mut codec| {
+                let mut writer = begin(&mut disk, Compression::Zlib, &mut memory, count).unwrap();
+                let mut place = vec![0; 4096 + SLACK_BYTES];
+                for pfn in pfns() {
+                    if !encoded {
+                        put(&mut writer, pfn, &mut codec).unwrap();
+                        continue;
+                    }
+                    let page = expected(pfn);
+                    let made = match codec.compress(&page, &mut place) {
+                        _ if pfn % 5 == 0 => Encoded::Zero,
+                        Some(bytes) => Encoded::Compressed(&place[..bytes]),
+                        None => Encoded::Stored(&page),
+                    };
+                    writer.put_encoded(Pfn(pfn), made).unwrap();
+                }
+                writer.finish().unwrap();
+            },
+        )
+        .unwrap();
+        disk.bytes
+    });
+    assert!(files[0] == files[1]);
 }
