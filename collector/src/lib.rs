@@ -251,7 +251,7 @@ pub fn collect_with<S: Source, K: Sink>(
                     dump.write(utsname, Lane::Here(codec), writer_memory, sink)
                 })
                 .ok_or(CollectError::Unsupported(
-                    "snappy and zstd cannot be written yet; -c, -l compress with zlib or LZO",
+                    "zstd cannot be written yet; -c, -l, -p compress with zlib, LZO, snappy",
                 ))?,
             }
         }

@@ -21,11 +21,11 @@ mod threads;
 use threads::Threads;
 
 const USAGE: &str = "\
-usage: vmcore [-c | -l] [-d LEVEL[,LEVEL...]] [--num-threads N] [-f] VMCORE OUT   write a kdump-compressed file
-       vmcore --dump-dmesg [-f] VMCORE OUT                                        write the crashed kernel's log
-       vmcore info VMCORE                                                         say what VMCORE is
+usage: vmcore [-c|-l|-p] [-d LEVEL[,LEVEL...]] [--num-threads N] [-f] VMCORE OUT   write a kdump-compressed file
+       vmcore --dump-dmesg [-f] VMCORE OUT                                          write the crashed kernel's log
+       vmcore info VMCORE                                                           say what VMCORE is
 
-  -c, -l     compress each page with zlib, with LZO
+  -c -l -p   compress each page: with zlib, LZO, snappy
   -d LEVEL   leave pages out: the sum of 1 zero, 2 cache, 4 cache with private data, 8 user, 16 free;
              with several levels the next one is tried when OUT's file system is full
   -f         replace OUT when it exists
@@ -120,6 +120,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
             "-h" | "--help" => return Ok(Command::Help),
             "-c" => compression = Compression::Zlib,
             "-l" => compression = Compression::Lzo,
+            "-p" => compression = Compression::Snappy,
             "-f" => replace = true,
             "--dump-dmesg" => only_dmesg = true,
             "--num-threads" => {

@@ -6,6 +6,7 @@ pub mod lzo;
 mod repeat;
 #[cfg(test)]
 mod samples;
+pub mod snappy;
 mod window;
 pub mod zlib;
 
@@ -36,6 +37,8 @@ pub enum Codec<'m> {
     Zlib(&'m mut zlib::Encoder),
     /// LZO1X.
     Lzo(lzo::Encoder<'m>),
+    /// Snappy's raw format.
+    Snappy(snappy::Encoder<'m>),
 }
 
 /// Bytes of memory that [`with`] needs, whatever the compression. How many of them are touched depends on the page size.
@@ -52,7 +55,10 @@ pub fn with<R>(
         Compression::None => Some(work(Codec::None)),
         Compression::Zlib => Some(work(Codec::Zlib(&mut zlib::Encoder::new()))),
         Compression::Lzo => lzo::Encoder::new(memory).map(|encoder| work(Codec::Lzo(encoder))),
-        Compression::Snappy | Compression::Zstd => None,
+        Compression::Snappy => {
+            snappy::Encoder::new(memory).map(|encoder| work(Codec::Snappy(encoder)))
+        }
+        Compression::Zstd => None,
     }
 }
 
@@ -64,6 +70,7 @@ impl Codec<'_> {
             Self::None => Compression::None,
             Self::Zlib(_) => Compression::Zlib,
             Self::Lzo(_) => Compression::Lzo,
+            Self::Snappy(_) => Compression::Snappy,
         }
     }
 
@@ -76,6 +83,7 @@ impl Codec<'_> {
             Self::None => None,
             Self::Zlib(encoder) => encoder.compress(page, out),
             Self::Lzo(encoder) => encoder.compress(page, out),
+            Self::Snappy(encoder) => encoder.compress(page, out),
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use super::facts::Bitmap;
 use super::header::{
-    FLAG_INCOMPLETE, FLAG_LZO, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError, MAX_BLOCK_BYTES,
-    MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
+    FLAG_INCOMPLETE, FLAG_LZO, FLAG_SNAPPY, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError,
+    MAX_BLOCK_BYTES, MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
 };
 use super::run::as_u64;
 use crate::address::Pfn;
@@ -327,7 +327,7 @@ impl<'m, S: Source> Reader<'m, S> {
         let bytes = usize::try_from(desc.bytes).unwrap_or(usize::MAX);
         match desc.flags {
             0 if bytes == page.len() => read(&mut self.source, desc.offset, page),
-            FLAG_ZLIB | FLAG_LZO if bytes <= page.len() => {
+            FLAG_ZLIB | FLAG_LZO | FLAG_SNAPPY if bytes <= page.len() => {
                 let data = self
                     .data
                     .get_mut(..bytes)
@@ -335,11 +335,12 @@ impl<'m, S: Source> Reader<'m, S> {
                 read(&mut self.source, desc.offset, data)?;
                 let whole = match desc.flags {
                     FLAG_LZO => codec::lzo::decompress(data, page).is_some(),
+                    FLAG_SNAPPY => codec::snappy::decompress(data, page).is_some(),
                     _ => inflate(&mut self.inflater, data, page),
                 };
                 whole.then_some(()).ok_or(ReadError::DamagedPage(pfn))
             }
-            0 | FLAG_ZLIB | FLAG_LZO => Err(ReadError::DamagedPage(pfn)),
+            0 | FLAG_ZLIB | FLAG_LZO | FLAG_SNAPPY => Err(ReadError::DamagedPage(pfn)),
             flags => Err(ReadError::Unsupported(pfn, flags)),
         }
     }

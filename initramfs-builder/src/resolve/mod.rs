@@ -206,7 +206,7 @@ impl<'a> Work<'a> {
                     .to_owned(),
             );
         }
-        if matches!(collect.compression, Compression::Snappy | Compression::Zstd) {
+        if matches!(collect.compression, Compression::Zstd) {
             self.warnings.push(format!(
                 "{}:{}: {} is not supported yet; pages are compressed with zlib",
                 self.directives.file, at.line, collect.compression
@@ -726,14 +726,14 @@ tmpfs /tmp tmpfs rw 0 0
 
     #[test]
     fn compression_that_is_not_there_is_replaced_and_told() {
-        let plan = resolved("core_collector makedumpfile -p -d 1,31\nraw /dev/vdb2");
+        let plan = resolved("core_collector makedumpfile -z -d 1,31\nraw /dev/vdb2");
         let collect = &plan.attempts[0].collect;
         assert_eq!(
             (collect.compression, collect.levels.len()),
             (Compression::Zlib, 2)
         );
         assert!(
-            plan.warnings[0].starts_with("kdump.conf:1: snappy is not supported yet"),
+            plan.warnings[0].starts_with("kdump.conf:1: zstd is not supported yet"),
             "{:?}",
             plan.warnings
         );
