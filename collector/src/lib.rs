@@ -62,7 +62,10 @@ mod copy;
 pub mod counters;
 pub mod dmesg;
 mod elf;
+mod elf_headers;
+mod elf_writer;
 mod filter;
+pub mod flattened;
 mod free_lists;
 pub mod io;
 mod kallsyms;
@@ -112,7 +115,7 @@ const WRITER_BYTES: usize = Writer::<'static, &'static mut dyn Sink>::MEMORY_BYT
 /// What is read from the vmcore in one go. A source that is mapped serves views of this length without copying.
 pub(crate) const READ_BYTES: usize = 256 << 10;
 /// The bits of 64 GiB in pages of 4 KiB.
-const WINDOW_BYTES: usize = 2 << 20;
+pub const WINDOW_BYTES: usize = 2 << 20;
 
 const _: () = assert!(
     MEMORY_BYTES >= dmesg::DMESG_BYTES
@@ -221,9 +224,25 @@ pub fn collect_with<S: Source, K: Sink>(
     }
     match options.format {
         Format::Copy => copy::copy(vmcore, scratch, sink, observer),
-        Format::Elf => Err(CollectError::Unsupported(
-            "filtered ELF (-E) cannot be written yet; leave out -E for a kdump-compressed file",
-        )),
+        Format::Elf => {
+            if means.part.is_some() {
+                return Err(CollectError::Unsupported(
+                    "an ELF dump cannot be split; leave out -E or --split",
+                ));
+            }
+            let layout = Layout::resolve(vmcore, level, scratch, observer);
+            let dump = Dump {
+                vmcore,
+                filter: layout.filter,
+                counters: layout.counters,
+                window: Window::new(window),
+                scratch,
+                observer,
+                stats: Stats::new(layout.level),
+                part: None,
+            };
+            dump.write_elf(writer_memory, sink)
+        }
         Format::Kdump => {
             let layout = Layout::resolve(vmcore, level, scratch, observer);
             let share_zero = layout.level.excludes_zero();
@@ -286,10 +305,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
         }
         let (page_count, dump_page_count) = self.count_checked(max_mapnr);
 
-        let notes = self.vmcore.notes();
-        let notes_bytes = notes.iter().fold(0_u64, |sum, segment| {
-            sum.saturating_add(segment.bytes.next_multiple_of(4))
-        });
+        let notes_bytes = self.notes_bytes();
         let facts = Facts {
             abi: self.vmcore.abi(),
             utsname,
@@ -510,8 +526,20 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
         Ok(())
     }
 
-    /// Copies the notes. What cannot be read of them is zero, which ends them for a reader.
+    /// Bytes of the notes that go into the dumpfile.
+    fn notes_bytes(&self) -> u64 {
+        self.vmcore.notes().iter().fold(0_u64, |sum, segment| {
+            sum.saturating_add(segment.bytes.next_multiple_of(4))
+        })
+    }
+
+    /// Copies the notes.
     fn put_notes<K: Sink>(&mut self, writer: &mut Writer<'_, K>) -> Result<(), WriteError> {
+        self.each_note_part(&mut |part| writer.put_notes(part))
+    }
+
+    /// Reads the notes, a part at a time. What cannot be read of them is zero, which ends them for a reader.
+    fn each_note_part<E>(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let count = self.vmcore.notes().len();
         for index in 0..count {
             let Some(segment) = self.vmcore.notes().get(index).copied() else {
@@ -530,7 +558,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
                         "the vmcore's notes are not complete: reading at byte {offset}: {error}"
                     ));
                 }
-                writer.put_notes(part)?;
+                put(part)?;
                 done = done.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
             }
             let padding = segment
@@ -538,7 +566,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
                 .next_multiple_of(4)
                 .saturating_sub(segment.bytes);
             let padding = usize::try_from(padding).unwrap_or(0);
-            writer.put_notes([0; 4].get(..padding).unwrap_or_default())?;
+            put([0; 4].get(..padding).unwrap_or_default())?;
         }
         Ok(())
     }

@@ -57,7 +57,20 @@ impl<'m, S: Source> Vmcore<'m, S> {
     ///
     /// # Errors
     /// The file cannot be read, or is no vmcore that we know.
-    pub fn open(mut source: S, memory: &'m mut [u8]) -> Result<Self, OpenError> {
+    pub fn open(source: S, memory: &'m mut [u8]) -> Result<Self, OpenError> {
+        Self::open_with(source, None, memory)
+    }
+
+    /// As [`Vmcore::open`], with the text of VMCOREINFO from elsewhere where `vmcoreinfo` has one. What is longer than a
+    /// kernel's is cut.
+    ///
+    /// # Errors
+    /// As [`Vmcore::open`].
+    pub fn open_with(
+        mut source: S,
+        vmcoreinfo: Option<&[u8]>,
+        memory: &'m mut [u8],
+    ) -> Result<Self, OpenError> {
         let (table, text) = memory
             .split_at_mut_checked(MAX_RANGES.saturating_mul(RANGE_BYTES))
             .ok_or(OpenError::Memory)?;
@@ -86,8 +99,14 @@ impl<'m, S: Source> Vmcore<'m, S> {
 
         let notes_found = find_notes(&mut source, header.abi, &notes);
         defects.damaged_notes = notes_found.damaged;
-        let info = match notes_found.vmcoreinfo {
-            Some(extent) => {
+        let info = match (vmcoreinfo, notes_found.vmcoreinfo) {
+            (Some(given), _) => {
+                let bytes = given.len().min(text.len());
+                let text = text.get_mut(..bytes).ok_or(OpenError::Memory)?;
+                text.copy_from_slice(given.get(..bytes).unwrap_or_default());
+                Vmcoreinfo::new(text)
+            }
+            (None, Some(extent)) => {
                 let bytes = usize::try_from(extent.bytes)
                     .unwrap_or(usize::MAX)
                     .min(text.len());
@@ -97,7 +116,7 @@ impl<'m, S: Source> Vmcore<'m, S> {
                     .map_err(|error| OpenError::Io(extent.offset, error))?;
                 Vmcoreinfo::new(text)
             }
-            None => Vmcoreinfo::default(),
+            (None, None) => Vmcoreinfo::default(),
         };
 
         let page_shift = info
@@ -313,6 +332,45 @@ impl<'m, S: Source> Vmcore<'m, S> {
         address.div_ceil(1_u64.wrapping_shl(self.page_shift))
     }
 
+    /// What makes the first kernel's address of an address of memory, where the file says it; and the pfn up to which
+    /// that holds.
+    pub(crate) fn linear_from(&self, pfn: Pfn) -> (Option<u64>, Pfn) {
+        let first_byte = pfn.0.wrapping_shl(self.page_shift);
+        let index = self
+            .ranges
+            .partition_point(|range| Range::from_bytes(range).end <= first_byte);
+        let Some(range) = self.ranges.get(index).map(Range::from_bytes) else {
+            return (None, Pfn(u64::MAX));
+        };
+        let shift = match range.virtual_address {
+            0 => None,
+            address => Some(address.wrapping_sub(range.start)),
+        };
+        (shift, Pfn(self.pfn_below(range.end)))
+    }
+
+    /// Where the kernel's image is: its first pfn, the one past its last, and the address that the kernel was linked for
+    /// of the first.
+    pub(crate) fn image_pfns(&self) -> Option<(u64, u64, u64)> {
+        let image = self.image?;
+        let start = image.physical_address.0;
+        let end = start.checked_add(image.bytes)?;
+        let size = u64::try_from(self.page_size()).ok()?;
+        // The start of a page; the kernel's image begins with one.
+        let first = self.pfn_below(start);
+        let inside = start.checked_rem(size)?;
+        Some((
+            first,
+            self.pfn_above(end),
+            image.virtual_address.0.checked_sub(inside)?,
+        ))
+    }
+
+    /// `e_machine`.
+    pub(crate) const fn machine(&self) -> u16 {
+        self.machine
+    }
+
     /// Whether the file says of itself that it was cut short.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
@@ -391,7 +449,10 @@ impl<'m, S: Source> Vmcore<'m, S> {
     }
 
     /// Fills `page` with one page; what the file does not have of it is zero.
-    pub(crate) fn read_page(&mut self, pfn: Pfn, page: &mut [u8]) -> Result<(), ReadError> {
+    ///
+    /// # Errors
+    /// The source failed.
+    pub fn read_page(&mut self, pfn: Pfn, page: &mut [u8]) -> Result<(), ReadError> {
         let start = pfn.0.wrapping_shl(self.page_shift);
         let size = self.page_size();
         let whole = page.get_mut(..size).unwrap_or_default();

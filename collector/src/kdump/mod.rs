@@ -24,6 +24,7 @@ pub mod file_map;
 pub mod header;
 pub mod reader;
 mod run;
+pub mod source;
 pub mod utsname;
 pub mod writer;
 
@@ -31,5 +32,6 @@ pub use facts::{Bitmap, Encoded, Facts, Part, Summary, WriteError};
 pub use file_map::FileMap;
 pub use header::{Extent, Header, HeaderError, PageDesc, SubHeader};
 pub use reader::{ReadError, Reader};
+pub use source::DumpfileSource;
 pub use utsname::Utsname;
 pub use writer::Writer;

@@ -45,6 +45,8 @@ pub enum ReadError {
     NotPresent(Pfn),
     /// The page was left out on purpose.
     Excluded(Pfn),
+    /// The page is in another file of the same dump.
+    Elsewhere(Pfn),
     /// The page was to be in the file, which was cut short.
     Lost(Pfn),
     /// The page's data is not what its descriptor says.
@@ -71,6 +73,7 @@ impl fmt::Display for ReadError {
             Self::Damaged(what) => write!(f, "the dumpfile is damaged: {what}"),
             Self::NotPresent(pfn) => write!(f, "page {pfn} did not exist"),
             Self::Excluded(pfn) => write!(f, "page {pfn} was left out"),
+            Self::Elsewhere(pfn) => write!(f, "page {pfn} is in another file of the split dump"),
             Self::Lost(pfn) => write!(f, "page {pfn} was lost: the dumpfile is incomplete"),
             Self::DamagedPage(pfn) => write!(f, "the data of page {pfn} is damaged"),
             Self::Unsupported(pfn, flags) => {
@@ -109,6 +112,10 @@ pub struct Reader<'m, S> {
     dumpable: u64,
     descs: u64,
     page_count: u64,
+    /// The pfns whose pages are here, where the file is one of several.
+    part: Option<(u64, u64)>,
+    /// Pages of the dump before the first that is here.
+    first_rank: u64,
     /// Bits that are set before every `mark_pfns`-th pfn.
     marks: &'m mut [u8],
     mark_pfns: u64,
@@ -130,7 +137,20 @@ impl<'m, S: Source> Reader<'m, S> {
     ///
     /// # Errors
     /// What the source said; what makes the file none that can be read.
-    pub fn open(mut source: S, memory: &'m mut [u8]) -> Result<Self, ReadError> {
+    pub fn open(source: S, memory: &'m mut [u8]) -> Result<Self, ReadError> {
+        let reader = Self::open_part(source, memory)?;
+        if reader.sub_header.split != 0 {
+            return Err(ReadError::Split);
+        }
+        Ok(reader)
+    }
+
+    /// As [`Reader::open`], and opens a file that is one of several that make a dump as well. Pages that are not in
+    /// this file are [`ReadError::Elsewhere`].
+    ///
+    /// # Errors
+    /// As [`Reader::open`], but not [`ReadError::Split`].
+    pub fn open_part(mut source: S, memory: &'m mut [u8]) -> Result<Self, ReadError> {
         let mut bytes = [0; HEADER_BYTES];
         read(&mut source, 0, &mut bytes)?;
         if bytes.starts_with(b"makedumpfile\0") {
@@ -141,9 +161,6 @@ impl<'m, S: Source> Reader<'m, S> {
         let mut bytes = [0; MAX_SUB_HEADER_BYTES];
         read(&mut source, block, &mut bytes)?;
         let sub_header = SubHeader::decode(&bytes, &header);
-        if sub_header.split != 0 {
-            return Err(ReadError::Split);
-        }
 
         let blocks = |count: u64| count.saturating_mul(block);
         let present = blocks(u64::from(header.sub_header_blocks).saturating_add(1));
@@ -186,6 +203,11 @@ impl<'m, S: Source> Reader<'m, S> {
             dumpable,
             descs,
             page_count: 0,
+            part: match sub_header.split {
+                0 => None,
+                _ => Some((sub_header.start_pfn, sub_header.end_pfn)),
+            },
+            first_rank: 0,
             marks,
             mark_pfns,
             window,
@@ -194,6 +216,16 @@ impl<'m, S: Source> Reader<'m, S> {
             inflater: DecompressorOxide::new(),
         };
         reader.count()?;
+        if let Some((start, end)) = reader.part {
+            let dump_page_count = reader.page_count;
+            let mut rank = |pfn| match pfn < reader.max_mapnr() {
+                true => reader.rank(Pfn(pfn)),
+                false => Ok(dump_page_count),
+            };
+            let (first_rank, end_rank) = (rank(start)?, rank(end)?);
+            reader.first_rank = first_rank;
+            reader.page_count = end_rank.saturating_sub(first_rank);
+        }
         Ok(reader)
     }
 
@@ -227,7 +259,19 @@ impl<'m, S: Source> Reader<'m, S> {
         self.sub_header.max_mapnr
     }
 
-    /// Pages that the file says it has.
+    /// Where the page descriptors begin.
+    #[must_use]
+    pub const fn descs_offset(&self) -> u64 {
+        self.descs
+    }
+
+    /// The length of the file in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.source.size_bytes()
+    }
+
+    /// Pages that the file says it has; of one of several, its own.
     #[must_use]
     pub const fn page_count(&self) -> u64 {
         self.page_count
@@ -257,21 +301,36 @@ impl<'m, S: Source> Reader<'m, S> {
         Ok(byte.is_some_and(|byte| byte >> bit & 1 == 1))
     }
 
-    /// The first page at `from` or behind it that the file has.
+    /// The first page at `from` or behind it that the dump has.
     ///
     /// # Errors
     /// What the source said.
     pub fn next_page(&mut self, from: Pfn) -> Result<Option<Pfn>, ReadError> {
+        self.find(Bitmap::Dumpable, from, true)
+    }
+
+    /// The first pfn at `from` or behind it, below the end of the bitmap, whose bit is set or is clear.
+    ///
+    /// # Errors
+    /// What the source said.
+    pub fn find(
+        &mut self,
+        bitmap: Bitmap,
+        from: Pfn,
+        is_set: bool,
+    ) -> Result<Option<Pfn>, ReadError> {
+        let flip = if is_set { 0 } else { u64::MAX };
         let mut pfn = from.0;
         while pfn < self.max_mapnr() {
             let window_start = pfn.saturating_sub(pfn % WINDOW_PFNS);
             let skip = pfn % WINDOW_PFNS;
-            let window = self.load(Bitmap::Dumpable, Pfn(pfn))?;
+            let window = self.load(bitmap, Pfn(pfn))?;
             let (words, _) = window.as_chunks::<8>();
             for (start, word) in (0..WINDOW_PFNS).step_by(64).zip(words) {
+                let word = u64::from_le_bytes(*word) ^ flip;
                 let word = match skip.saturating_sub(start) {
-                    0 => u64::from_le_bytes(*word),
-                    behind @ 1..64 => u64::from_le_bytes(*word) & u64::MAX << behind,
+                    0 => word,
+                    behind @ 1..64 => word & u64::MAX << behind,
                     _ => 0,
                 };
                 if word != 0 {
@@ -297,8 +356,15 @@ impl<'m, S: Source> Reader<'m, S> {
                 ReadError::NotPresent(pfn)
             });
         }
+        if self
+            .part
+            .is_some_and(|(start, end)| pfn.0 < start || pfn.0 >= end)
+        {
+            return Err(ReadError::Elsewhere(pfn));
+        }
         let offset = self
             .rank(pfn)?
+            .saturating_sub(self.first_rank)
             .saturating_mul(as_u64(PAGE_DESC_BYTES))
             .saturating_add(self.descs);
         let mut bytes = [0; PAGE_DESC_BYTES];

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Any file that a dump can be made from, as what the collector reads: vmcores, dumpfiles, flattened ones.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use collector::kdump::{DumpfileSource, Reader};
+use collector::{IoError, OPEN_BYTES, Source, Vmcore, flattened};
+
+use super::stream::Stream;
+
+/// A file on this machine.
+#[derive(Debug)]
+pub(crate) struct FileSource {
+    file: File,
+    size_bytes: u64,
+}
+
+impl FileSource {
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let in_path = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+        let mut file = File::open(path).map_err(|error| in_path(&error))?;
+        let metadata = file.metadata().map_err(|error| in_path(&error))?;
+        // A block device has its length elsewhere than a file.
+        let size_bytes = match metadata.len() {
+            0 => file.seek(SeekFrom::End(0)).unwrap_or(0),
+            bytes => bytes,
+        };
+        Ok(Self { file, size_bytes })
+    }
+}
+
+impl Source for FileSource {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|error| io_error(&error))
+    }
+}
+
+/// What the system said, as the library has it.
+pub(crate) fn io_error(error: &io::Error) -> IoError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => IoError::END,
+        _ => error.raw_os_error().map_or(IoError::IO, IoError),
+    }
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `/proc/vmcore`, a copy of it, an ELF dump.
+    Elf,
+    /// kdump-compressed.
+    Dumpfile,
+    /// Something else.
+    Unknown,
+}
+
+/// The bytes of a dump: those of the file, or those that a flattened file stands for.
+#[derive(Debug)]
+pub(crate) enum Plain {
+    File(FileSource),
+    Stream(Stream),
+}
+
+impl Source for Plain {
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::File(file) => file.size_bytes(),
+            Self::Stream(stream) => stream.size_bytes(),
+        }
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        match self {
+            Self::File(file) => file.read_at(offset, buf),
+            Self::Stream(stream) => stream.read_at(offset, buf),
+        }
+    }
+
+    /// A flattened file without its end mark was cut short, whatever else its end says.
+    fn is_incomplete(&self) -> bool {
+        matches!(self, Self::Stream(stream) if !stream.is_complete())
+    }
+}
+
+/// A file that is open, and what it is.
+pub(crate) struct Bytes {
+    pub(crate) source: Plain,
+    pub(crate) shape: Shape,
+}
+
+impl Bytes {
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let mut file = FileSource::open(path)?;
+        let mut start = [0; 16];
+        let known = file.read_at(0, &mut start).is_ok();
+        let mut source = if known && flattened::is_stream(&start) {
+            let stream =
+                Stream::open(file).map_err(|error| format!("{}: {error}", path.display()))?;
+            Plain::Stream(stream)
+        } else {
+            Plain::File(file)
+        };
+        let mut start = [0; 8];
+        let shape = match source.read_at(0, &mut start) {
+            Ok(()) if start.starts_with(b"\x7fELF") => Shape::Elf,
+            Ok(()) if start == *b"KDUMP   " || start == *b"DISKDUMP" => Shape::Dumpfile,
+            _ => Shape::Unknown,
+        };
+        Ok(Self { source, shape })
+    }
+
+    /// For a flattened file, whether its end mark is there.
+    pub(crate) fn flattened(&self) -> Option<bool> {
+        match &self.source {
+            Plain::File(_) => None,
+            Plain::Stream(stream) => Some(stream.is_complete()),
+        }
+    }
+}
+
+/// The vmcore, whatever it is stored as.
+pub(crate) enum Input {
+    Plain(Plain),
+    Dumpfile(Box<DumpfileSource<'static, Plain>>),
+}
+
+impl Source for Input {
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Plain(plain) => plain.size_bytes(),
+            Self::Dumpfile(dumpfile) => dumpfile.size_bytes(),
+        }
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        match self {
+            Self::Plain(plain) => plain.read_at(offset, buf),
+            Self::Dumpfile(dumpfile) => dumpfile.read_at(offset, buf),
+        }
+    }
+
+    fn hole(&mut self, offset: u64, end: u64) -> Option<(u64, u64)> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Dumpfile(dumpfile) => dumpfile.hole(offset, end),
+        }
+    }
+
+    fn is_incomplete(&self) -> bool {
+        match self {
+            Self::Plain(plain) => plain.is_incomplete(),
+            Self::Dumpfile(dumpfile) => dumpfile.is_incomplete(),
+        }
+    }
+}
+
+/// Opens a vmcore or a dumpfile as a vmcore, with the text of VMCOREINFO from elsewhere where one is given.
+pub(crate) fn open_vmcore(
+    path: &Path,
+    vmcoreinfo: Option<&[u8]>,
+) -> Result<Vmcore<'static, Input>, String> {
+    let in_path = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    let bytes = Bytes::open(path)?;
+    let source = match bytes.shape {
+        Shape::Dumpfile => {
+            // As long as the command runs.
+            let memory = vec![0; DumpfileSource::<Plain>::MEMORY_BYTES].leak();
+            let source =
+                DumpfileSource::open(bytes.source, memory).map_err(|error| in_path(&error))?;
+            Input::Dumpfile(Box::new(source))
+        }
+        _ => Input::Plain(bytes.source),
+    };
+    let memory = vec![0; OPEN_BYTES].leak();
+    Vmcore::open_with(source, vmcoreinfo, memory).map_err(|error| in_path(&error))
+}
+
+/// A dumpfile's reader, for a file that is one.
+pub(crate) type Dumpfile = Reader<'static, Plain>;
+
+/// Opens a dumpfile, also one of several.
+pub(crate) fn open_dumpfile(path: &Path, bytes: Bytes) -> Result<Dumpfile, String> {
+    let memory = vec![0; Dumpfile::MEMORY_BYTES].leak();
+    Reader::open_part(bytes.source, memory).map_err(|error| format!("{}: {error}", path.display()))
+}
