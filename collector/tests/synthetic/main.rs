@@ -13,5 +13,6 @@ mod dmesg;
 mod dumpfile;
 mod levels;
 mod machine;
+mod old_logs;
 mod ring;
 mod threads;
