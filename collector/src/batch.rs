@@ -99,27 +99,24 @@ impl Batch {
     }
 
     /// The page of this number will be stored as it is: to compress it has cost a worker its life.
-    pub fn give_up(&mut self, page: usize) {
-        let bit = u32::try_from(page)
-            .ok()
-            .and_then(|bit| 1_u64.checked_shl(bit));
-        self.given_up |= bit.unwrap_or(0);
+    pub fn give_up(&mut self, page: u32) {
+        self.given_up |= 1_u64.checked_shl(page).unwrap_or(0);
     }
 
-    /// Compresses all pages. `starting` is told the number of each before its turn.
-    pub fn compress(&mut self, codec: &mut Codec<'_>, starting: &mut dyn FnMut(usize)) {
+    /// Compresses all pages. `starting` is told the number of each that the codec gets, before it gets it.
+    pub fn compress(&mut self, codec: &mut Codec<'_>, starting: &mut dyn FnMut(u32)) {
         let page_bytes = self.page_bytes();
         let count = self.count();
         let pages = self.input.chunks_exact(page_bytes.max(1)).take(count);
         let mut used = 0_usize;
-        for (number, (page, length)) in pages.zip(&mut self.lengths).enumerate() {
-            starting(number);
+        for (number, (page, length)) in (0_u32..).zip(pages.zip(&mut self.lengths)) {
             *length = self.page_bytes;
             if self.share_zero != 0 && is_zero(page) {
                 *length = 0;
-            } else if self.given_up.checked_shr(u32_from(number)).unwrap_or(0) & 1 == 0 {
+            } else if self.given_up.checked_shr(number).unwrap_or(0) & 1 == 0 {
                 let end = used.saturating_add(page_bytes).saturating_add(SLACK_BYTES);
                 let room = self.output.get_mut(used..end).unwrap_or_default();
+                starting(number);
                 if let Some(bytes) = codec.compress(page, room) {
                     *length = u32_from(bytes);
                     used = used.saturating_add(bytes);
@@ -227,7 +224,7 @@ mod tests {
             )
             .unwrap();
             assert_eq!(kinds(&batch), [(100, 'z'), (102, 'c'), (104, 's')]);
-            assert_eq!(order, [0, 1, 2]);
+            assert_eq!(order, [1, 2]);
             batch.restart(page_bytes, false);
             assert_eq!((batch.count(), batch.encoded().count()), (0, 0));
         }

@@ -18,6 +18,7 @@ use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
 use crate::report::{Report, Step, TEXT_BYTES};
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
+use crate::sys::board::Board;
 use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
 use collector::{OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
@@ -62,6 +63,8 @@ pub struct Job<'a> {
     pub faults: &'a Faults,
     /// How to read the vmcore.
     pub access: Access,
+    /// What it shares with its workers; `None` where one CPU does everything.
+    pub board: Option<&'a Board>,
 }
 
 /// Makes the attempt in a child with deadlines.
@@ -94,6 +97,10 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
         make(job, memory)
     });
     let killed = !matches!(outcome.ended, Ended::Done | Ended::Failed);
+    if killed && job.board.is_some() {
+        // Its workers were sent a signal when it ended; the board is free when they are gone.
+        supervise::wait_orphans();
+    }
     if killed && !outcome.left_behind && matches!(job.attempt.target, TargetSpec::Filesystem { .. })
     {
         // What it wrote gets to the disk, the file system is clean, and the mount point is free for another try. The

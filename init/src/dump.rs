@@ -7,7 +7,11 @@ use crate::progress::Seconds;
 use crate::report::{Seen, Step};
 use crate::salvage;
 use crate::vmcore::VmcoreFile;
-use collector::{CollectError, IoError, Observer, Progress, Sink, Stage, Stats, Vmcore, collect};
+use crate::workers::Processes;
+use collector::{
+    CollectError, IoError, Means, Observer, Progress, Sink, Stage, Stats, Vmcore, Workers,
+    collect_with,
+};
 use config::Format;
 use core::fmt;
 
@@ -66,10 +70,20 @@ pub fn write<K: Sink>(
     let mut format = options.format;
     let mut result = Err(CollectError::Unsupported("no level of it can be dumped"));
     if let Some(vmcore) = vmcore.understood() {
+        let mut workers = match (options.format, job.board) {
+            (Format::Kdump, Some(board)) => {
+                Processes::start(board, options.compression, job.faults)
+            }
+            _ => None,
+        };
         for (position, &level) in options.levels.iter().enumerate() {
             // Not by its own type: one copy of the collector serves every target, and it writes in large pieces.
             let mut any: &mut dyn Sink = sink;
-            result = collect(vmcore, options, level, memory, &mut any, &mut watcher);
+            let means = Means {
+                workers: workers.as_mut().map(|workers| workers as &mut dyn Workers),
+                ..Means::new(memory)
+            };
+            result = collect_with(vmcore, options, level, means, &mut any, &mut watcher);
             let next = options.levels.get(position.saturating_add(1));
             let (Err(CollectError::Sink(offset, error)), Some(next)) = (&result, next) else {
                 break;

@@ -3,7 +3,7 @@
 //!
 //! `kdumprd.fault=segv@dump` on the capture kernel's command line makes the first attempt's child crash while it saves
 //! the vmcore. Words: `segv`, `bus`, `kill`, `oom`, `hang`, `panic`; places: the steps `look`, `module`, `device`, `open`,
-//! `dmesg`, `dump`, `publish`, `final`, and `pid1` with `panic` alone; `@dump*` is every attempt's; several with commas between.
+//! `dmesg`, `dump`, `publish`, `final`, `worker` for the first of the processes that compress (`worker*` is every one), and `pid1` with `panic` alone; `@dump*` is every attempt's; several with commas between.
 //!
 //! This is harmless in a normal image: nothing writes the word there but a person who may set the capture kernel's command
 //! line, and who could have the dump fail by `init=` as well.
@@ -30,10 +30,23 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fault {
     kind: Kind,
-    /// None is PID 1 itself.
-    place: Option<Step>,
+    place: Place,
     every_attempt: bool,
 }
+
+/// Where it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In PID 1 itself.
+    Pid1,
+    /// In a child that is at this step.
+    Step(Step),
+    /// In a process that compresses for the attempt.
+    Worker,
+}
+
+/// The page of a batch at which a worker's fault happens: it has begun by then.
+const WORKER_PAGE: u32 = 5;
 
 /// The faults that the command line asks for: in a normal boot none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +71,7 @@ impl Faults {
 
     /// The place where a fault of PID 1 itself happens.
     pub fn strike_pid1(&self) {
-        if self.0.iter().any(|fault| fault.place.is_none()) {
+        if self.0.iter().any(|fault| fault.place == Place::Pid1) {
             strike(Kind::Panic);
         }
     }
@@ -66,7 +79,18 @@ impl Faults {
     /// The place where a fault of this step happens, in the attempt counted from 0.
     pub fn strike(&self, step: Step, attempt: usize) {
         for fault in &self.0 {
-            if fault.place == Some(step) && (attempt == 0 || fault.every_attempt) {
+            if fault.place == Place::Step(step) && (attempt == 0 || fault.every_attempt) {
+                strike(fault.kind);
+            }
+        }
+    }
+
+    /// The place where a fault of a worker happens: before it compresses this page of a batch. `first` is the one that
+    /// started first.
+    pub fn strike_worker(&self, page: u32, first: bool) {
+        for fault in &self.0 {
+            let is_due = page == WORKER_PAGE && (first || fault.every_attempt);
+            if fault.place == Place::Worker && is_due {
                 strike(fault.kind);
             }
         }
@@ -89,8 +113,9 @@ fn parse(word: &str) -> Option<Fault> {
         None => (place, false),
     };
     let place = match place {
-        "pid1" if kind == Kind::Panic => None,
-        _ => Some(Step::ALL.into_iter().find(|step| step.word() == place)?),
+        "pid1" if kind == Kind::Panic => Place::Pid1,
+        "worker" => Place::Worker,
+        _ => Place::Step(Step::ALL.into_iter().find(|step| step.word() == place)?),
     };
     Some(Fault {
         kind,
@@ -141,9 +166,9 @@ mod tests {
         let faults =
             Faults::from_command_line("a kdumprd.fault=segv@dump*,hang@lunch,panic@pid1,kill@open");
         let expected = [
-            (Kind::Segv, Some(Step::Dump), true),
-            (Kind::Panic, None, false),
-            (Kind::Kill, Some(Step::Open), false),
+            (Kind::Segv, Place::Step(Step::Dump), true),
+            (Kind::Panic, Place::Pid1, false),
+            (Kind::Kill, Place::Step(Step::Open), false),
         ];
         let found: std::vec::Vec<_> = faults
             .0

@@ -37,6 +37,7 @@ pub mod switch_root;
 pub mod sys;
 pub mod vmcore;
 pub mod words;
+pub mod workers;
 
 /// The memory functions of the binary, built under other names so that they can be tested.
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -166,6 +167,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
             vmcore::error(*errno)
         );
     }
+    let mut board = workers::take_board();
     let mut sync = true;
     let mut panic_line = Reason::new();
     if let Ok(memory) = &mut memory {
@@ -195,6 +197,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                     report,
                     faults,
                     access: Access::Map,
+                    board: board.as_ref(),
                 };
                 let outcome = make_attempt(&job, memory);
                 sync &= !outcome.left_behind;
@@ -212,6 +215,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                 );
                 // The person's programs can use it, and `attempt` takes its own.
                 memory = Err(Errno::NOMEM);
+                board = None;
                 Last::ShellLeft(shell::run(&Session {
                     record,
                     failures: &failures,

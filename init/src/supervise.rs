@@ -28,6 +28,8 @@ pub const PANICKED: u8 = 101;
 
 /// How long a child that was sent SIGKILL may take to go. Longer means that it waits in the kernel for a device.
 const KILL_MS: u64 = 10_000;
+/// How long processes whose parent has ended may take to go, which were killed by then.
+const ORPHANS_MS: u64 = 1000;
 /// How often PID 1 looks at what a child reports. The child's end wakes it at once.
 const LOOK_MS: u64 = 1000;
 /// Given on top of the device's deadline, so that the child, which keeps it too, can say what it waited for.
@@ -113,7 +115,7 @@ impl fmt::Display for Outcome {
 }
 
 /// A signal's name, as in signal(7).
-struct SignalName(i32);
+pub(crate) struct SignalName(pub(crate) i32);
 
 impl fmt::Display for SignalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -275,6 +277,20 @@ impl Watched {
 /// Reaps processes whose parent ended before them and that PID 1 inherited.
 pub fn reap_orphans() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+}
+
+/// Reaps processes that PID 1 inherited until there is none, for a second at most.
+pub fn wait_orphans() {
+    let end_ms = clock::now_ms().saturating_add(ORPHANS_MS);
+    // Without a child it is an error.
+    while let Ok(reaped) = wait(WaitOptions::NOHANG) {
+        if reaped.is_none() {
+            if clock::now_ms() >= end_ms {
+                break;
+            }
+            let _ = poll(&mut [], Some(&clock::timespec(5)));
+        }
+    }
 }
 
 /// Sets how willingly the OOM killer takes this process: -1000 never, 1000 first.

@@ -18,6 +18,10 @@ use rustix::process::{Pid, Signal};
 #[cfg(target_arch = "x86_64")]
 #[path = "sys/x86_64.rs"]
 mod arch;
+pub mod board;
+
+/// The numbers below this are looked at for descriptors to be closed.
+const MOST_FDS: i32 = 64;
 
 /// The bytes of a page that mappings are aligned to; every file mapping here starts at a multiple of it.
 pub const PAGE_BYTES: u64 = 4096;
@@ -205,6 +209,24 @@ pub fn write_log(line: &[u8]) {
     let _ = rustix::io::write(fd, line);
 }
 
+/// Closes what this process inherited besides its standard streams and the log.
+///
+/// Nothing that it goes on to do may use a descriptor that was open before.
+pub fn close_inherited() {
+    let log = LOG.load(Ordering::Relaxed);
+    // An attempt has about a dozen open.
+    for fd in (3..MOST_FDS).filter(|&fd| fd != log) {
+        // SAFETY: the call takes no pointer, and a number that is not open is EBADF. By the caller's promise nobody uses one
+        // that is.
+        let _ = unsafe {
+            arch::syscall(
+                raw::__NR_close,
+                [usize::try_from(fd).unwrap_or(0), 0, 0, 0, 0, 0],
+            )
+        };
+    }
+}
+
 /// Standard input, output or error of this process.
 fn standard(number: i32) -> BorrowedFd<'static> {
     // SAFETY: nothing here closes one of the three; where the kernel opened none, a call on it is EBADF.
@@ -264,25 +286,37 @@ pub fn shared_report() -> Result<&'static Report, Errno> {
     Ok(unsafe { &*address.cast::<Report>() })
 }
 
-/// Memory that this process and its children share, taken from the kernel at once.
+/// Memory from the kernel.
 pub struct Memory {
     address: *mut u8,
     size_bytes: usize,
 }
 
 impl Memory {
-    /// Takes `size_bytes`.
+    /// Takes `size_bytes` that this process and its children share, at once.
     ///
     /// # Errors
     /// The kernel has not that much.
     pub fn take(size_bytes: usize) -> Result<Self, Errno> {
+        Self::map(size_bytes, MapFlags::SHARED | MapFlags::POPULATE)
+    }
+
+    /// Takes `size_bytes` for this process alone. What is never touched of it costs nothing.
+    ///
+    /// # Errors
+    /// The kernel has no addresses left.
+    pub fn take_own(size_bytes: usize) -> Result<Self, Errno> {
+        Self::map(size_bytes, MapFlags::PRIVATE)
+    }
+
+    fn map(size_bytes: usize, flags: MapFlags) -> Result<Self, Errno> {
         // SAFETY: the kernel picks a free range, so that no other object is touched.
         let address = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
                 size_bytes,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::POPULATE,
+                flags,
             )
         }?;
         Ok(Self {

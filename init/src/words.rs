@@ -189,6 +189,7 @@ fn attempt_again(session: &Session<'_>, number: &str) -> u8 {
         report: session.report,
         faults: &Faults::default(),
         access: Access::Map,
+        board: None,
     };
     let outcome = attempt::supervised(&job, memory.bytes());
     if outcome.is_done() {
