@@ -32,6 +32,7 @@ pub mod matrix;
 pub mod measure;
 pub mod musl;
 mod patience;
+pub mod peer;
 pub mod proof;
 pub mod qmp;
 pub mod run;

@@ -37,6 +37,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("crash", "crash"),
     ("setpriv", "util-linux"),
     ("python3", "python3"),
+    ("sshd", "openssh-server"),
+    ("ssh-keygen", "openssh-client"),
+    ("dropbear", "dropbear-bin"),
     ("cc", "gcc"),
 ];
 

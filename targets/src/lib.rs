@@ -25,6 +25,7 @@ mod mount_options;
 mod output;
 pub mod partition_table;
 pub mod raw;
+pub mod ssh;
 pub mod superblock;
 mod sys;
 mod sysfs;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one system call that rustix does not have.
+//! The one system call that rustix does not have, and what the processor is asked for.
 #![allow(
     unsafe_code,
     reason = "the only file of the crate with unsafe code in it"
@@ -72,4 +72,52 @@ unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
             options(nostack),
         );
     }
+}
+
+/// The processor has instructions for AES and for the hash of GCM.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_aes() -> bool {
+    // Source: Intel SDM volume 2A, CPUID leaf 1: ECX bits 1 (PCLMULQDQ) and 25 (AES).
+    const BOTH: u32 = (1 << 1) | (1 << 25);
+    core::arch::x86_64::__cpuid(1).ecx & BOTH == BOTH
+}
+
+/// Elsewhere nobody looks yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn has_aes() -> bool {
+    false
+}
+
+/// Numbers of the processor's own generator; none where it has none, or where it does not deliver.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn processor_random() -> Option<[u64; 4]> {
+    // Source: Intel SDM volume 2A, CPUID leaf 1: ECX bit 30.
+    if core::arch::x86_64::__cpuid(1).ecx & (1 << 30) == 0 {
+        return None;
+    }
+    let mut numbers = [0; 4];
+    for number in &mut numbers {
+        // Source: Intel's guide to the generator: ten tries tell a busy one from a broken one.
+        // SAFETY: the processor has RDRAND, as its identification just said.
+        (0..10).find(|_| unsafe { rdrand(number) })?;
+    }
+    // Some processors gave the same number again and again after a sleep.
+    let [first, rest @ ..] = numbers;
+    rest.iter()
+        .any(|&number| number != first)
+        .then_some(numbers)
+}
+
+/// # Safety
+/// The processor has RDRAND.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "rdrand")]
+unsafe fn rdrand(number: &mut u64) -> bool {
+    core::arch::x86_64::_rdrand64_step(number) == 1
+}
+
+/// Elsewhere nobody looks yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn processor_random() -> Option<[u64; 4]> {
+    None
 }

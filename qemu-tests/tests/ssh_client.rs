@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ssh client against servers that are not ours.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use collector::{IoError, Sink as _};
+use qemu_tests::peer::{Server as Peer, Setup, below, make_key};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use targets::ssh::{
+    Limits, Login, MEMORY_BYTES, Means, PublicKey, Random, Server, Socket, SshError, UserKey,
+};
+
+/// Short waits, so that a server that hangs is noticed within a test.
+const LIMITS: Limits = Limits {
+    answer: Duration::from_secs(8),
+    keepalive: Duration::from_secs(1),
+    rekey_bytes: 1 << 30,
+};
+const PATIENCE: Duration = Duration::from_secs(10);
+const MIB: usize = 1 << 20;
+
+/// A client's own things.
+struct Client {
+    key: UserKey,
+    pinned: Vec<PublicKey>,
+    limits: Limits,
+    cipher: Option<&'static str>,
+    user: &'static str,
+}
+
+impl Client {
+    fn of(peer: &Peer) -> Self {
+        Self {
+            key: UserKey::parse(&peer.user_key().unwrap()).unwrap(),
+            pinned: vec![PublicKey::from_text(&peer.host_key).unwrap()],
+            limits: LIMITS,
+            cipher: None,
+            user: "root",
+        }
+    }
+
+    /// Logs in, and does `work` with the server.
+    fn with<T>(
+        &self,
+        peer: &Peer,
+        work: impl FnOnce(&Server<'_, Socket>) -> T,
+    ) -> Result<T, SshError> {
+        let login = Login {
+            user: self.user,
+            key: &self.key,
+            pinned: &self.pinned,
+            limits: self.limits,
+            cipher: self.cipher,
+        };
+        let socket = Socket::connect(peer.address, PATIENCE).unwrap();
+        let mut random = Random::gather(b"test", None);
+        let mut memory = vec![0; MEMORY_BYTES];
+        let server = Server::open(socket, &login, &mut random, &mut memory)?;
+        let result = work(&server);
+        server.close();
+        Ok(result)
+    }
+}
+
+/// Bytes that are nowhere the same.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Where `path` below the server's folder is.
+fn root(peer: &Peer) -> String {
+    peer.folder.join("root").display().to_string()
+}
+
+/// Writes one file in pieces, the first one last, and publishes it.
+fn save(server: &Server<'_, Socket>, path: &str, data: &[u8]) -> String {
+    let directory = server.directory(path, "10.0.0.1-2026-11-23-03:00").unwrap();
+    let mut file = directory.create("vmcore").unwrap();
+    let (first, rest) = data.split_at(data.len().min(5000));
+    for (number, piece) in rest.chunks(300_001).enumerate() {
+        let offset = 5000 + number * 300_001;
+        file.write_at(offset as u64, piece).unwrap();
+    }
+    file.write_at(0, first).unwrap();
+    file.sync().unwrap();
+    directory.publish(file).unwrap();
+    directory.path().to_string()
+}
+
+/// The same where a file is only appended to.
+fn save_in_order(server: &Server<'_, Socket>, path: &str, data: &[u8]) -> String {
+    assert_eq!(server.means(), Means::Command);
+    let directory = server.directory(path, "10.0.0.1-2026-11-23-03:00").unwrap();
+    let mut file = directory.create("vmcore.flat").unwrap();
+    for (number, piece) in data.chunks(300_001).enumerate() {
+        file.write_at((number * 300_001) as u64, piece).unwrap();
+    }
+    assert_eq!(file.write_at(0, b"again"), Err(IoError::INVALID));
+    directory.publish(file).unwrap();
+    directory.path().to_string()
+}
+
+#[test]
+fn a_dump_is_whole_private_and_has_its_name() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let data = noise(20 * MIB + 12345);
+    let path = format!("{}/var/crash", root(&peer));
+    let client = Client::of(&peer);
+    let places = client
+        .with(&peer, |server| {
+            assert_eq!(server.means(), Means::Sftp { syncs: true });
+            assert!(server.free_bytes(&root(&peer)).unwrap() > 0);
+            [save(server, &path, &data), save(server, &path, b"second")]
+        })
+        .unwrap();
+    assert_eq!(places[0], format!("{path}/10.0.0.1-2026-11-23-03:00"));
+    assert_eq!(places[1], format!("{path}/10.0.0.1-2026-11-23-03:00.1"));
+    let first = Path::new(&places[0]);
+    assert!(fs::read(first.join("vmcore")).unwrap() == data);
+    assert_eq!(fs::read_dir(first).unwrap().count(), 1);
+    assert_eq!((mode(first), mode(&first.join("vmcore"))), (0o700, 0o600));
+    assert_eq!(
+        fs::read(Path::new(&places[1]).join("vmcore")).unwrap(),
+        b"second"
+    );
+}
+
+#[test]
+fn every_cipher_and_key_type_works_and_new_keys_are_made_on_the_way() {
+    for host_key in ["ed25519", "ecdsa"] {
+        let peer = Peer::start(&Setup {
+            host_key,
+            // The server makes new keys every MiB.
+            lines: vec!["RekeyLimit 1M".to_owned()],
+            ..Setup::open_ssh()
+        })
+        .unwrap();
+        for (number, cipher) in [
+            "aes128-gcm@openssh.com",
+            "aes256-gcm@openssh.com",
+            "chacha20-poly1305@openssh.com",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut client = Client::of(&peer);
+            client.cipher = Some(cipher);
+            let data = noise(3 * MIB + number);
+            let path = format!("{}/{number}", root(&peer));
+            let place = client
+                .with(&peer, |server| save(server, &path, &data))
+                .unwrap();
+            assert!(
+                fs::read(format!("{place}/vmcore")).unwrap() == data,
+                "{cipher}"
+            );
+            let log = peer.log();
+            assert!(log.contains(&format!("cipher: {cipher}")), "{log}");
+        }
+        let renewed = peer.log().matches("rekey").count();
+        assert!(
+            renewed >= 12,
+            "only {renewed} lines about new keys\n{}",
+            peer.log()
+        );
+    }
+}
+
+#[test]
+fn the_client_makes_new_keys_by_itself() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let mut client = Client::of(&peer);
+    client.limits.rekey_bytes = 1 << 20;
+    let data = noise(10 * MIB);
+    let path = root(&peer);
+    let place = client
+        .with(&peer, |server| save(server, &path, &data))
+        .unwrap();
+    assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
+    let log = peer.log();
+    assert!(
+        log.matches("SSH2_MSG_NEWKEYS received").count() >= 8,
+        "{log}"
+    );
+}
+
+#[test]
+fn servers_in_fips_mode_have_one_curve_and_aes() {
+    let peer = Peer::start(&Setup {
+        host_key: "ecdsa",
+        lines: vec![
+            "KexAlgorithms ecdh-sha2-nistp256".to_owned(),
+            "Ciphers aes256-gcm@openssh.com".to_owned(),
+            "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256".to_owned(),
+        ],
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let own = peer.folder.join("own");
+    make_key(&own, "ecdsa").unwrap();
+    fs::copy(
+        own.with_extension("pub"),
+        peer.folder.join("authorized_keys"),
+    )
+    .unwrap();
+    let mut client = Client::of(&peer);
+    client.key = UserKey::parse(&fs::read(&own).unwrap()).unwrap();
+    let path = root(&peer);
+    client
+        .with(&peer, |server| save(server, &path, b"x"))
+        .unwrap();
+}
+
+#[test]
+fn only_the_pinned_key_is_believed() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let mut client = Client::of(&peer);
+    make_key(&peer.folder.join("other"), "ed25519").unwrap();
+    let other = fs::read_to_string(peer.folder.join("other.pub")).unwrap();
+    client.pinned = vec![PublicKey::from_text(&other).unwrap()];
+    let error = client.with(&peer, |_| ()).unwrap_err();
+    assert!(matches!(error, SshError::HostKey(_)), "{error}");
+    assert!(error.to_string().contains("SHA256:"), "{error}");
+    // One of a type that the server has not.
+    make_key(&peer.folder.join("third"), "ecdsa").unwrap();
+    let third = fs::read_to_string(peer.folder.join("third.pub")).unwrap();
+    client.pinned = vec![PublicKey::from_text(&third).unwrap()];
+    let error = client.with(&peer, |_| ()).unwrap_err();
+    assert!(
+        matches!(error, SshError::NoCommon("type of host key", _)),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_key_that_the_server_does_not_know_is_told_from_all_else() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let mut client = Client::of(&peer);
+    make_key(&peer.folder.join("other"), "ed25519").unwrap();
+    client.key = UserKey::parse(&fs::read(peer.folder.join("other")).unwrap()).unwrap();
+    let error = client.with(&peer, |_| ()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the server does not accept the key for this user; it would take publickey"
+    );
+    let mut client = Client::of(&peer);
+    client.user = "nobody-has-this-name";
+    assert!(matches!(
+        client.with(&peer, |_| ()),
+        Err(SshError::Denied(_))
+    ));
+}
+
+#[test]
+fn a_full_disk_is_said_and_what_is_thrown_away_makes_room() {
+    let peer = Peer::start(&Setup {
+        below: below("mount -t tmpfs -o size=6m tmpfs {folder}/root"),
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let path = root(&peer);
+    let client = Client::of(&peer);
+    client
+        .with(&peer, |server| {
+            let directory = server.directory(&path, "d").unwrap();
+            let mut file = directory.create("vmcore").unwrap();
+            let data = noise(8 * MIB);
+            let error = file
+                .write_at(0, &data)
+                .and_then(|()| file.sync())
+                .unwrap_err();
+            assert_eq!(error, IoError::NO_SPACE);
+            assert!(server.last_error().is_some());
+            // The error stays until the file begins again.
+            assert_eq!(file.write_at(0, b"x"), Err(IoError::NO_SPACE));
+            file.restart().unwrap();
+            file.write_at(0, &data[..MIB]).unwrap();
+            directory.publish(file).unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_server_that_dies_is_noticed_at_once() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let path = root(&peer);
+    let start = Instant::now();
+    let error = Client::of(&peer)
+        .with(&peer, |server| {
+            let directory = server.directory(&path, "d").unwrap();
+            let mut file = directory.create("vmcore").unwrap();
+            let data = noise(MIB);
+            file.write_at(0, &data).unwrap();
+            peer.signal_sessions("KILL").unwrap();
+            (1..64).find_map(|number| file.write_at(number * MIB as u64, &data).err())
+        })
+        .unwrap();
+    assert!(error.is_some());
+    assert!(start.elapsed() < LIMITS.answer, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_server_that_hangs_is_noticed_by_its_silence() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let path = root(&peer);
+    let error = Client::of(&peer)
+        .with(&peer, |server| {
+            let directory = server.directory(&path, "d").unwrap();
+            let mut file = directory.create("vmcore").unwrap();
+            file.write_at(0, b"begun").unwrap();
+            peer.signal_sessions("STOP").unwrap();
+            let start = Instant::now();
+            let data = noise(MIB);
+            let error = (1..64).find_map(|number| file.write_at(number * MIB as u64, &data).err());
+            let took = start.elapsed();
+            peer.signal_sessions("CONT").unwrap();
+            assert!(took < LIMITS.answer * 2, "{took:?}");
+            error
+        })
+        .unwrap();
+    assert_eq!(error, Some(IoError(110)));
+}
+
+#[test]
+fn a_slow_server_is_waited_for() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let path = root(&peer);
+    let data = noise(6 * MIB);
+    let place = Client::of(&peer)
+        .with(&peer, |server| {
+            std::thread::scope(|scope| {
+                // It is away for longer than it takes to ask whether it is there, again and again.
+                scope.spawn(|| {
+                    for _ in 0..3 {
+                        peer.signal_sessions("STOP").unwrap();
+                        std::thread::sleep(Duration::from_millis(1500));
+                        peer.signal_sessions("CONT").unwrap();
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                });
+                save(server, &path, &data)
+            })
+        })
+        .unwrap();
+    assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
+}
+
+#[test]
+fn an_account_in_a_chroot_that_can_do_sftp_only() {
+    let peer = Peer::start(&Setup {
+        lines: vec![
+            "ForceCommand internal-sftp".to_owned(),
+            "ChrootDirectory /mnt".to_owned(),
+            "DisableForwarding yes".to_owned(),
+        ],
+        // Every directory above a jail must be root's and writable for root alone, which /tmp is not.
+        below: below(
+            "mount -t tmpfs -o mode=755 tmpfs /mnt && mkdir /mnt/crash && mount --bind {folder}/root /mnt/crash",
+        ),
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let saved = Client::of(&peer).with(&peer, |server| {
+        assert_eq!(server.means(), Means::Sftp { syncs: true });
+        save(server, "/crash", b"x")
+    });
+    saved.unwrap_or_else(|error| panic!("{error}\n{}", peer.log()));
+    assert_eq!(
+        fs::read(peer.folder.join("root/10.0.0.1-2026-11-23-03:00/vmcore")).unwrap(),
+        b"x"
+    );
+}
+
+#[test]
+fn where_there_is_no_sftp_a_command_takes_the_file() {
+    for setup in [
+        Setup {
+            lines: vec!["Subsystem other /bin/false".to_owned()],
+            ..Setup::open_ssh()
+        },
+        Setup {
+            lines: vec!["Subsystem sftp /bin/false".to_owned()],
+            ..Setup::open_ssh()
+        },
+        Setup {
+            lines: vec!["Subsystem sftp /bin/echo welcome to this machine".to_owned()],
+            ..Setup::open_ssh()
+        },
+    ] {
+        let peer = Peer::start(&setup).unwrap();
+        let data = noise(5 * MIB + 7);
+        let path = format!("{}/a 'b' $c", root(&peer));
+        let places = Client::of(&peer)
+            .with(&peer, |server| {
+                [
+                    save_in_order(server, &path, &data),
+                    save_in_order(server, &path, b"second"),
+                ]
+            })
+            .unwrap();
+        let first = Path::new(&places[0]);
+        assert!(fs::read(first.join("vmcore.flat")).unwrap() == data);
+        assert_eq!(fs::read_dir(first).unwrap().count(), 1);
+        assert_eq!(
+            (mode(first), mode(&first.join("vmcore.flat"))),
+            (0o700, 0o600)
+        );
+        assert_eq!(places[1], format!("{path}/10.0.0.1-2026-11-23-03:00.1"));
+    }
+}
+
+#[test]
+fn dropbear_takes_dumps_with_and_without_sftp() {
+    let with = Peer::start(&Setup::dropbear()).unwrap();
+    let data = noise(5 * MIB);
+    let path = root(&with);
+    let place = Client::of(&with)
+        .with(&with, |server| save(server, &path, &data))
+        .unwrap_or_else(|error| panic!("{error}\n{}", with.log()));
+    assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packets made unreadable and unchangeable, and back.
+//!
+//! A packet is `length | padding length | payload | padding | tag`; the length counts what lies between itself and the tag.
+//!
+//! Source: RFC 5647 and OpenSSH 9.2 `PROTOCOL` section 1.6 for AES-GCM; OpenSSH 9.2 `PROTOCOL.chacha20poly1305`.
+
+use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use chacha20::ChaCha20Legacy;
+use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
+use core::ops::Range;
+use poly1305::Poly1305;
+use poly1305::universal_hash::UniversalHash as _;
+
+/// The bytes of the length in front.
+pub(crate) const LENGTH_BYTES: usize = 4;
+/// The bytes of the tag behind, with each of the ciphers.
+pub(crate) const TAG_BYTES: usize = 16;
+/// The most bytes of keys that a cipher takes.
+pub(crate) const KEY_BYTES: usize = 64;
+/// The bytes of the first nonce.
+pub(crate) const NONCE_BYTES: usize = 12;
+
+/// A way to protect packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CipherKind {
+    Aes128Gcm,
+    Aes256Gcm,
+    ChaCha20Poly1305,
+}
+
+impl CipherKind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Aes128Gcm => "aes128-gcm@openssh.com",
+            Self::Aes256Gcm => "aes256-gcm@openssh.com",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305@openssh.com",
+        }
+    }
+
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        [Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+
+    pub(crate) fn with_keys(self, keys: &[u8; KEY_BYTES], nonce: &[u8; NONCE_BYTES]) -> Cipher {
+        let (first, rest) = keys.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]));
+        match self {
+            Self::Aes128Gcm => {
+                let key = keys.first_chunk::<16>().unwrap_or(&[0; 16]);
+                Cipher::Aes128Gcm(Aes128Gcm::new(key.into()), *nonce)
+            }
+            Self::Aes256Gcm => Cipher::Aes256Gcm(Aes256Gcm::new(first.into()), *nonce),
+            Self::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305 {
+                packet: *first,
+                length: *rest.first_chunk::<32>().unwrap_or(&[0; 32]),
+            },
+        }
+    }
+}
+
+/// One direction's protection.
+pub(crate) enum Cipher {
+    /// Before the first exchange of keys.
+    None,
+    Aes128Gcm(Aes128Gcm, [u8; NONCE_BYTES]),
+    Aes256Gcm(Aes256Gcm, [u8; NONCE_BYTES]),
+    ChaCha20Poly1305 {
+        packet: [u8; 32],
+        length: [u8; 32],
+    },
+}
+
+/// The packet is not what the other side sent.
+#[derive(Debug)]
+pub(crate) struct Forged;
+
+impl Cipher {
+    /// What the length must be a multiple of, with or without its own four bytes.
+    pub(crate) const fn block_bytes(&self) -> usize {
+        match self {
+            Self::Aes128Gcm(..) | Self::Aes256Gcm(..) => 16,
+            Self::None | Self::ChaCha20Poly1305 { .. } => 8,
+        }
+    }
+
+    /// The length is padded together with what follows it.
+    pub(crate) const fn pads_length(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(crate) const fn tag_bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            _ => TAG_BYTES,
+        }
+    }
+
+    /// The packet's length, from its first four bytes, which stay as they are.
+    pub(crate) fn length(&self, sequence: u32, bytes: [u8; LENGTH_BYTES]) -> u32 {
+        let mut bytes = bytes;
+        if let Self::ChaCha20Poly1305 { length, .. } = self {
+            chacha(length, sequence).apply_keystream(&mut bytes);
+        }
+        u32::from_be_bytes(bytes)
+    }
+
+    /// Protects `packet`, whose last bytes are room for the tag.
+    pub(crate) fn seal(&mut self, sequence: u32, packet: &mut [u8]) {
+        let Some((front, body, tag)) = parts(packet, self.tag_bytes()) else {
+            return;
+        };
+        match self {
+            Self::None => {}
+            Self::Aes128Gcm(cipher, nonce) => {
+                // A packet is far shorter than what the cipher can take.
+                if let Ok(sum) = cipher.encrypt_inout_detached((&*nonce).into(), front, body.into())
+                {
+                    tag.copy_from_slice(&sum);
+                }
+                advance(nonce);
+            }
+            Self::Aes256Gcm(cipher, nonce) => {
+                if let Ok(sum) = cipher.encrypt_inout_detached((&*nonce).into(), front, body.into())
+                {
+                    tag.copy_from_slice(&sum);
+                }
+                advance(nonce);
+            }
+            Self::ChaCha20Poly1305 {
+                packet: packet_key,
+                length,
+            } => {
+                chacha(length, sequence).apply_keystream(front);
+                let mut stream = chacha(packet_key, sequence);
+                let key = poly_key(&mut stream);
+                stream.apply_keystream(body);
+                let covered = LENGTH_BYTES.saturating_add(body.len());
+                let (data, tag) = packet.split_at_mut(covered.min(packet.len()));
+                tag.copy_from_slice(&poly(&key, data));
+            }
+        }
+    }
+
+    /// Takes the protection from `packet`, a whole one with its tag. What lies between length and tag is then plain.
+    pub(crate) fn open(
+        &mut self,
+        sequence: u32,
+        packet: &mut [u8],
+    ) -> Result<Range<usize>, Forged> {
+        let tag_bytes = self.tag_bytes();
+        let end = packet.len().checked_sub(tag_bytes).ok_or(Forged)?;
+        let (front, body, tag) = parts(packet, tag_bytes).ok_or(Forged)?;
+        match self {
+            Self::None => {}
+            Self::Aes128Gcm(cipher, nonce) => {
+                let tag = (&*tag).try_into().map_err(|_| Forged)?;
+                cipher
+                    .decrypt_inout_detached((&*nonce).into(), front, body.into(), tag)
+                    .map_err(|_| Forged)?;
+                advance(nonce);
+            }
+            Self::Aes256Gcm(cipher, nonce) => {
+                let tag = (&*tag).try_into().map_err(|_| Forged)?;
+                cipher
+                    .decrypt_inout_detached((&*nonce).into(), front, body.into(), tag)
+                    .map_err(|_| Forged)?;
+                advance(nonce);
+            }
+            Self::ChaCha20Poly1305 {
+                packet: packet_key, ..
+            } => {
+                let mut stream = chacha(packet_key, sequence);
+                let key = poly_key(&mut stream);
+                let (data, tag) = packet.split_at_mut(end);
+                if !same(&poly(&key, data), tag) {
+                    return Err(Forged);
+                }
+                stream.apply_keystream(data.get_mut(LENGTH_BYTES..).ok_or(Forged)?);
+            }
+        }
+        Ok(LENGTH_BYTES..end)
+    }
+}
+
+/// Length, body and tag.
+fn parts(packet: &mut [u8], tag_bytes: usize) -> Option<(&mut [u8], &mut [u8], &mut [u8])> {
+    let end = packet.len().checked_sub(tag_bytes)?;
+    let (data, tag) = packet.split_at_mut_checked(end)?;
+    let (front, body) = data.split_at_mut_checked(LENGTH_BYTES)?;
+    Some((front, body, tag))
+}
+
+/// The last eight bytes of the nonce count the packets.
+fn advance(nonce: &mut [u8; NONCE_BYTES]) {
+    if let Some(counter) = nonce.last_chunk_mut::<8>() {
+        *counter = u64::from_be_bytes(*counter).wrapping_add(1).to_be_bytes();
+    }
+}
+
+fn chacha(key: &[u8; 32], sequence: u32) -> ChaCha20Legacy {
+    ChaCha20Legacy::new(key.into(), &u64::from(sequence).to_be_bytes().into())
+}
+
+/// The tag's key is the front of the key stream; the packet's begins at the second block.
+fn poly_key(stream: &mut ChaCha20Legacy) -> [u8; 32] {
+    let mut key = [0; 32];
+    stream.apply_keystream(&mut key);
+    stream.seek(64_u32);
+    key
+}
+
+fn poly(key: &[u8; 32], data: &[u8]) -> [u8; TAG_BYTES] {
+    let mut hash = Poly1305::new(key.into());
+    // All whole blocks at once, which is several times as fast as one after the other.
+    let (blocks, rest) = poly1305::Block::slice_as_chunks(data);
+    hash.update(blocks);
+    hash.compute_unpadded(rest).into()
+}
+
+/// Takes the same time whatever differs.
+fn same(one: &[u8; TAG_BYTES], other: &[u8]) -> bool {
+    let difference = one
+        .iter()
+        .zip(other)
+        .fold(0, |seen, (one, other)| seen | (one ^ other));
+    other.len() == TAG_BYTES && core::hint::black_box(difference) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [CipherKind; 3] = [
+        CipherKind::Aes128Gcm,
+        CipherKind::Aes256Gcm,
+        CipherKind::ChaCha20Poly1305,
+    ];
+
+    fn pair(kind: CipherKind) -> (Cipher, Cipher) {
+        let keys = core::array::from_fn(|index| u8::try_from(index).unwrap());
+        let cipher = || kind.with_keys(&keys, &[0xff; NONCE_BYTES]);
+        (cipher(), cipher())
+    }
+
+    fn sealed(cipher: &mut Cipher, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let mut packet = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+        packet.extend(body);
+        packet.extend([0; TAG_BYTES]);
+        cipher.seal(sequence, &mut packet);
+        packet
+    }
+
+    #[test]
+    fn what_is_sealed_opens_and_the_counters_go_along() {
+        for kind in KINDS {
+            let (mut here, mut there) = pair(kind);
+            for (sequence, len) in [(u32::MAX, 16), (0, 32), (1, 4096 + 16)] {
+                let body: Vec<u8> = (0..len).map(|index: usize| index as u8).collect();
+                let mut packet = sealed(&mut here, sequence, &body);
+                assert_ne!(packet[4..len + 4], body);
+                let length = there.length(sequence, *packet.first_chunk().unwrap());
+                assert_eq!(usize::try_from(length).unwrap(), len, "{kind:?}");
+                let range = there.open(sequence, &mut packet).unwrap();
+                assert_eq!(packet[range], body);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_was_changed_opens() {
+        for kind in KINDS {
+            let packet = sealed(&mut pair(kind).0, 7, &[5; 32]);
+            for position in 0..packet.len() {
+                let mut changed = packet.clone();
+                changed[position] ^= 0x10;
+                assert!(pair(kind).1.open(7, &mut changed).is_err(), "{position}");
+                assert!(
+                    pair(kind)
+                        .1
+                        .open(7, &mut packet[..position].to_vec())
+                        .is_err()
+                );
+            }
+        }
+        let mut replayed = sealed(&mut pair(CipherKind::ChaCha20Poly1305).0, 7, &[5; 32]);
+        assert!(
+            pair(CipherKind::ChaCha20Poly1305)
+                .1
+                .open(8, &mut replayed)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn poly1305_is_that_of_the_rfc() {
+        // RFC 8439 section 2.5.2.
+        let key = [
+            0x85, 0xd6, 0xbe, 0x78, 0x57, 0x55, 0x6d, 0x33, 0x7f, 0x44, 0x52, 0xfe, 0x42, 0xd5,
+            0x06, 0xa8, 0x01, 0x03, 0x80, 0x8a, 0xfb, 0x0d, 0xb2, 0xfd, 0x4a, 0xbf, 0xf6, 0xaf,
+            0x41, 0x49, 0xf5, 0x1b,
+        ];
+        assert_eq!(
+            poly(&key, b"Cryptographic Forum Research Group"),
+            [
+                0xa8, 0x06, 0x1d, 0xc1, 0x30, 0x51, 0x36, 0xc6, 0xc2, 0x2b, 0x8b, 0xaf, 0x0c, 0x01,
+                0x27, 0xa9
+            ]
+        );
+    }
+}

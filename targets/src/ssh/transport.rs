@@ -1,0 +1,634 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packets to and from the server: version lines, protection, exchanges of keys, and what a server may say at any time.
+//!
+//! Source: RFC 4253.
+
+use super::algorithms::{INIT_BYTES, Offer};
+use super::cipher::{Cipher, LENGTH_BYTES, TAG_BYTES};
+use super::error::SshError;
+use super::exchange::{Secret, Transcript};
+use super::random::Random;
+use super::stream::{Stream, Want};
+use super::wire::{Reader, Writer};
+use crate::clock::now;
+use crate::text::Text;
+use core::ops::Range;
+use core::time::Duration;
+
+/// The numbers of messages.
+pub(crate) mod message {
+    pub(crate) const DISCONNECT: u8 = 1;
+    pub(crate) const IGNORE: u8 = 2;
+    pub(crate) const UNIMPLEMENTED: u8 = 3;
+    pub(crate) const DEBUG: u8 = 4;
+    pub(crate) const SERVICE_REQUEST: u8 = 5;
+    pub(crate) const SERVICE_ACCEPT: u8 = 6;
+    pub(crate) const EXT_INFO: u8 = 7;
+    pub(crate) const KEXINIT: u8 = 20;
+    pub(crate) const NEWKEYS: u8 = 21;
+    pub(crate) const KEX_ECDH_INIT: u8 = 30;
+    pub(crate) const KEX_ECDH_REPLY: u8 = 31;
+    pub(crate) const USERAUTH_REQUEST: u8 = 50;
+    pub(crate) const USERAUTH_FAILURE: u8 = 51;
+    pub(crate) const USERAUTH_SUCCESS: u8 = 52;
+    pub(crate) const USERAUTH_BANNER: u8 = 53;
+    pub(crate) const GLOBAL_REQUEST: u8 = 80;
+    pub(crate) const REQUEST_SUCCESS: u8 = 81;
+    pub(crate) const REQUEST_FAILURE: u8 = 82;
+    pub(crate) const CHANNEL_OPEN: u8 = 90;
+    pub(crate) const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
+    pub(crate) const CHANNEL_OPEN_FAILURE: u8 = 92;
+    pub(crate) const CHANNEL_WINDOW_ADJUST: u8 = 93;
+    pub(crate) const CHANNEL_DATA: u8 = 94;
+    pub(crate) const CHANNEL_EXTENDED_DATA: u8 = 95;
+    pub(crate) const CHANNEL_EOF: u8 = 96;
+    pub(crate) const CHANNEL_CLOSE: u8 = 97;
+    pub(crate) const CHANNEL_REQUEST: u8 = 98;
+    pub(crate) const CHANNEL_SUCCESS: u8 = 99;
+    pub(crate) const CHANNEL_FAILURE: u8 = 100;
+}
+
+/// What this side says it is.
+const VERSION: &[u8] = b"SSH-2.0-kdumprd";
+/// The longest packet that everybody must take. Source: RFC 4253 section 6.1.
+const MAX_PACKET_BYTES: u32 = 35_000;
+/// The most bytes before the server's version line.
+const MAX_PREAMBLE_BYTES: usize = 8192;
+/// Length, padding length, the longest padding and tag.
+const OVERHEAD_BYTES: usize = LENGTH_BYTES + 1 + 20 + TAG_BYTES;
+/// The bytes that a buffer for packets from the server has: one of the longest.
+pub(crate) const INPUT_BYTES: usize = 36 << 10;
+/// The bytes that a buffer for packets to the server has: four of the longest, which go out by one call.
+pub(crate) const OUTPUT_BYTES: usize = 4 * (32 << 10) + 4 * 128;
+/// How many unanswered questions whether the server is there make it gone.
+const MOST_UNANSWERED: u32 = 3;
+
+/// How long to wait, and how much to send under one set of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the server may take for one answer, or for taking more data.
+    pub answer: Duration,
+    /// After so long a silence the server is asked whether it is there; after four times of it, it is not.
+    pub keepalive: Duration,
+    /// After so many bytes new keys are agreed on. RFC 4253 section 9 recommends 1 GiB.
+    pub rekey_bytes: u64,
+}
+
+impl Limits {
+    /// What holds in a capture kernel.
+    pub const DEFAULT: Self = Self {
+        answer: Duration::from_secs(90),
+        keepalive: Duration::from_secs(10),
+        rekey_bytes: 1 << 30,
+    };
+}
+
+/// Where a packet's payload is.
+pub(crate) type Payload = Range<usize>;
+
+/// Packets over a stream.
+pub(crate) struct Transport<'b, S> {
+    stream: S,
+    random: &'b mut Random,
+    offer: Offer<'b>,
+    pub(crate) limits: Limits,
+    input: &'b mut [u8],
+    /// What was received and not looked at yet.
+    received: Range<usize>,
+    output: &'b mut [u8],
+    /// What is to be sent, in whole packets.
+    queued: Range<usize>,
+    sealer: Cipher,
+    sealed: u32,
+    opener: Cipher,
+    opened: u32,
+    server_version: Text<255>,
+    session: Option<[u8; 32]>,
+    is_strict: bool,
+    /// Our offer of new keys was sent, with this cookie, and the server's is awaited.
+    offered: Option<[u8; 16]>,
+    /// Bytes either way under the present keys.
+    used_bytes: u64,
+    is_authenticated: bool,
+    heard: Duration,
+    unanswered: u32,
+}
+
+impl<'b, S: Stream> Transport<'b, S> {
+    /// Exchanges version lines and the first keys.
+    pub(crate) fn open(
+        stream: S,
+        offer: Offer<'b>,
+        random: &'b mut Random,
+        limits: Limits,
+        input: &'b mut [u8],
+        output: &'b mut [u8],
+    ) -> Result<Self, SshError> {
+        let mut transport = Self {
+            stream,
+            random,
+            offer,
+            limits,
+            input,
+            received: 0..0,
+            output,
+            queued: 0..0,
+            sealer: Cipher::None,
+            sealed: 0,
+            opener: Cipher::None,
+            opened: 0,
+            server_version: Text::EMPTY,
+            session: None,
+            is_strict: false,
+            offered: None,
+            used_bytes: 0,
+            is_authenticated: false,
+            heard: now(),
+            unanswered: 0,
+        };
+        let until = transport.until();
+        transport.versions(until)?;
+        transport.offer_keys()?;
+        let payload = transport.packet(until)?;
+        if transport.kind(&payload) != message::KEXINIT {
+            return Err(SshError::Protocol("it does not begin with its offer"));
+        }
+        transport.exchange(payload, until)?;
+        Ok(transport)
+    }
+
+    /// The end of a wait that begins now.
+    pub(crate) fn until(&self) -> Duration {
+        now().saturating_add(self.limits.answer)
+    }
+
+    pub(crate) const fn session(&self) -> Option<&[u8; 32]> {
+        self.session.as_ref()
+    }
+
+    /// From now on the server may be asked whether it is there.
+    pub(crate) fn authenticated(&mut self) {
+        self.is_authenticated = true;
+    }
+
+    /// The bytes of a payload, until the next packet is asked for.
+    pub(crate) fn bytes(&self, payload: &Payload) -> &[u8] {
+        self.input.get(payload.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn kind(&self, payload: &Payload) -> u8 {
+        self.bytes(payload).first().copied().unwrap_or(0)
+    }
+
+    /// Values of a payload, behind its kind.
+    pub(crate) fn reader(&self, payload: &Payload) -> Reader<'_> {
+        Reader(self.bytes(payload).get(1..).unwrap_or_default())
+    }
+
+    fn versions(&mut self, until: Duration) -> Result<(), SshError> {
+        self.queue_bytes(VERSION)?;
+        self.queue_bytes(b"\r\n")?;
+        self.flush()?;
+        let mut passed = 0_usize;
+        loop {
+            let held = self.input.get(self.received.clone()).unwrap_or_default();
+            let Some(end) = held.iter().position(|&byte| byte == b'\n') else {
+                if held.len().saturating_add(passed) > MAX_PREAMBLE_BYTES {
+                    return Err(SshError::Version(Text::new(first_line(held))));
+                }
+                self.fill(until)?;
+                continue;
+            };
+            let line = held.get(..end).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let is_version = line.starts_with(b"SSH-");
+            if is_version {
+                self.server_version = Text::new(line);
+                let is_two = line.starts_with(b"SSH-2.0-") || line.starts_with(b"SSH-1.99-");
+                if !is_two || self.server_version.is_cut() {
+                    return Err(SshError::Version(Text::new(line)));
+                }
+            }
+            let used = end.saturating_add(1);
+            passed = passed.saturating_add(used);
+            self.received.start = self.received.start.saturating_add(used);
+            if is_version {
+                return Ok(());
+            }
+            if passed > MAX_PREAMBLE_BYTES {
+                return Err(SshError::Protocol("it talks and talks before it begins"));
+            }
+        }
+    }
+
+    fn queue_bytes(&mut self, bytes: &[u8]) -> Result<(), SshError> {
+        let end = self.queued.end.saturating_add(bytes.len());
+        let place = self.output.get_mut(self.queued.end..end);
+        place
+            .ok_or(SshError::TooLong("a line to the server"))?
+            .copy_from_slice(bytes);
+        self.queued.end = end;
+        Ok(())
+    }
+
+    /// Queues a packet whose payload, at most `most` bytes, `build` writes.
+    pub(crate) fn queue(
+        &mut self,
+        most: usize,
+        build: impl FnOnce(&mut Writer<'_>),
+    ) -> Result<(), SshError> {
+        if self.queued.is_empty() {
+            self.queued = 0..0;
+        }
+        let needed = most.saturating_add(OVERHEAD_BYTES);
+        if self.output.len().saturating_sub(self.queued.end) < needed {
+            self.flush()?;
+        }
+        let too_long = SshError::TooLong("a message to the server");
+        let room = self.output.get_mut(self.queued.end..).ok_or(too_long)?;
+        let start = LENGTH_BYTES.saturating_add(1);
+        let end = start.saturating_add(most).min(room.len());
+        let mut writer = Writer::new(room.get_mut(start..end).ok_or(too_long)?);
+        build(&mut writer);
+        let payload = writer.len().ok_or(too_long)?;
+
+        // The padding has at least four bytes, and fills the last block.
+        let block = self.sealer.block_bytes();
+        let counted = payload.saturating_add(if self.sealer.pads_length() { start } else { 1 });
+        let over = counted.saturating_add(4).checked_rem(block).unwrap_or(0);
+        let padding = 4_usize.saturating_add(if over == 0 {
+            0
+        } else {
+            block.saturating_sub(over)
+        });
+        let length = payload.saturating_add(1).saturating_add(padding);
+        let tag_bytes = self.sealer.tag_bytes();
+        let whole = LENGTH_BYTES
+            .saturating_add(length)
+            .saturating_add(tag_bytes);
+        let packet = room.get_mut(..whole).ok_or(too_long)?;
+        let (front, body) = packet
+            .split_first_chunk_mut::<LENGTH_BYTES>()
+            .ok_or(too_long)?;
+        *front = u32::try_from(length).map_err(|_| too_long)?.to_be_bytes();
+        if let Some(place) = body.first_mut() {
+            *place = u8::try_from(padding).map_err(|_| too_long)?;
+        }
+        if let Some(rest) = body.get_mut(payload.saturating_add(1)..) {
+            rest.fill(0);
+        }
+        self.sealer.seal(self.sealed, packet);
+        self.sealed = self.sealed.wrapping_add(1);
+        self.queued.end = self.queued.end.saturating_add(whole);
+        self.count(whole);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.used_bytes = self.used_bytes.saturating_add(bytes);
+    }
+
+    /// Sends everything that is queued.
+    pub(crate) fn flush(&mut self) -> Result<(), SshError> {
+        let mut until = self.until();
+        while !self.queued.is_empty() {
+            let data = self.output.get(self.queued.clone()).unwrap_or_default();
+            match self.stream.write(data).map_err(SshError::Io)? {
+                Some(0) => return Err(SshError::Closed),
+                Some(len) => {
+                    self.queued.start = self.queued.start.saturating_add(len);
+                    until = self.until();
+                }
+                None => {
+                    // The server may be busy with talking: what it says is taken, but not looked at.
+                    let has_room = self.received.end < self.input.len();
+                    let want = if has_room { Want::Both } else { Want::Write };
+                    let left = until.saturating_sub(now());
+                    if left.is_zero() {
+                        return Err(SshError::TimedOut);
+                    }
+                    let ready = self.stream.wait(want, left).map_err(SshError::Io)?;
+                    if ready.read && has_room && !ready.write {
+                        self.take()?;
+                    }
+                }
+            }
+        }
+        self.queued = 0..0;
+        Ok(())
+    }
+
+    /// Takes bytes that are there into the free end of the buffer. Whether there were any.
+    fn take(&mut self) -> Result<bool, SshError> {
+        let room = self.input.get_mut(self.received.end..).unwrap_or_default();
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match self.stream.read(room).map_err(SshError::Io)? {
+            Some(0) => Err(SshError::Closed),
+            Some(len) => {
+                self.received.end = self.received.end.saturating_add(len);
+                self.heard = now();
+                self.unanswered = 0;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Waits for more bytes.
+    fn fill(&mut self, until: Duration) -> Result<(), SshError> {
+        self.flush()?;
+        if self.received.is_empty() {
+            self.received = 0..0;
+        } else if self.received.start > 0 && self.received.end == self.input.len() {
+            self.input.copy_within(self.received.clone(), 0);
+            self.received = 0..self.received.len();
+        }
+        if self.received.end == self.input.len() {
+            return Err(SshError::Protocol("it sends more than fits"));
+        }
+        while !self.take()? {
+            let time = now();
+            let left = until.saturating_sub(time);
+            if left.is_zero() {
+                return Err(SshError::TimedOut);
+            }
+            let patience = left.min(self.limits.keepalive);
+            let ready = self
+                .stream
+                .wait(Want::Read, patience)
+                .map_err(SshError::Io)?;
+            let is_silent = now().saturating_sub(self.heard) >= self.limits.keepalive;
+            if !ready.read && is_silent && self.is_authenticated && self.offered.is_none() {
+                if self.unanswered >= MOST_UNANSWERED {
+                    return Err(SshError::TimedOut);
+                }
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.heard = now();
+                self.queue(64, |writer| {
+                    writer.u8(message::GLOBAL_REQUEST);
+                    writer.string(b"keepalive@openssh.com");
+                    writer.bool(true);
+                })?;
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for `len` bytes from the server.
+    fn need(&mut self, len: usize, until: Duration) -> Result<(), SshError> {
+        if self.received.start.saturating_add(len) > self.input.len() {
+            self.input.copy_within(self.received.clone(), 0);
+            self.received = 0..self.received.len();
+        }
+        while self.received.len() < len {
+            self.fill(until)?;
+        }
+        Ok(())
+    }
+
+    /// The next packet, whatever it is.
+    fn packet(&mut self, until: Duration) -> Result<Payload, SshError> {
+        self.need(LENGTH_BYTES, until)?;
+        let front = self
+            .input
+            .get(self.received.clone())
+            .and_then(|held| held.first_chunk::<LENGTH_BYTES>())
+            .copied()
+            .unwrap_or_default();
+        let length = self.opener.length(self.opened, front);
+        let block = u32::try_from(self.opener.block_bytes()).unwrap_or(8);
+        let padded = if self.opener.pads_length() {
+            length.saturating_add(4)
+        } else {
+            length
+        };
+        if !(8..=MAX_PACKET_BYTES).contains(&length) || padded.checked_rem(block) != Some(0) {
+            return Err(match self.opener {
+                Cipher::None => SshError::Protocol("a packet of impossible length"),
+                _ => SshError::Damaged,
+            });
+        }
+        let length = usize::try_from(length).unwrap_or(0);
+        let whole = LENGTH_BYTES
+            .saturating_add(length)
+            .saturating_add(self.opener.tag_bytes());
+        self.need(whole, until)?;
+        let start = self.received.start;
+        let end = start.saturating_add(whole);
+        let packet = self.input.get_mut(start..end).unwrap_or_default();
+        let body = self
+            .opener
+            .open(self.opened, packet)
+            .map_err(|_| SshError::Damaged)?;
+        self.opened = self.opened.wrapping_add(1);
+        self.received.start = end;
+        let body = packet.get(body).unwrap_or_default();
+        let padding = usize::from(body.first().copied().unwrap_or(0));
+        let payload = body.len().saturating_sub(1).checked_sub(padding);
+        self.count(whole);
+        match payload {
+            Some(payload) if payload > 0 && padding >= 4 => {
+                let from = start.saturating_add(LENGTH_BYTES).saturating_add(1);
+                Ok(from..from.saturating_add(payload))
+            }
+            _ => Err(SshError::Protocol("a packet with more padding than bytes")),
+        }
+    }
+
+    /// The next packet that is for somebody else than this file.
+    pub(crate) fn next(&mut self, until: Duration) -> Result<Payload, SshError> {
+        loop {
+            if let Some(payload) = self.step(until)? {
+                return Ok(payload);
+            }
+            if now() >= until {
+                return Err(SshError::TimedOut);
+            }
+        }
+    }
+
+    /// The same, but none when there are new keys.
+    pub(crate) fn step(&mut self, until: Duration) -> Result<Option<Payload>, SshError> {
+        loop {
+            let payload = self.packet(until)?;
+            match self.kind(&payload) {
+                message::KEXINIT => {
+                    self.exchange(payload, until)?;
+                    return Ok(None);
+                }
+                message::GLOBAL_REQUEST => {
+                    let wants_answer = {
+                        let mut reader = self.reader(&payload);
+                        let _ = reader.string();
+                        reader.bool()
+                    };
+                    if wants_answer == Some(true) {
+                        self.queue(8, |writer| writer.u8(message::REQUEST_FAILURE))?;
+                    }
+                }
+                // To our question whether it is there; either will do.
+                message::REQUEST_SUCCESS | message::REQUEST_FAILURE => {}
+                kind if kind < message::SERVICE_REQUEST || kind == message::EXT_INFO => {
+                    self.noise(&payload)?;
+                }
+                _ => return Ok(Some(payload)),
+            }
+            // A server that only makes noise gets no more time for it.
+            if now() >= until {
+                return Err(SshError::TimedOut);
+            }
+        }
+    }
+
+    /// What may come at any time and asks for nothing.
+    fn noise(&self, payload: &Payload) -> Result<(), SshError> {
+        match self.kind(payload) {
+            message::IGNORE | message::DEBUG | message::EXT_INFO => Ok(()),
+            message::DISCONNECT => {
+                let mut reader = self.reader(payload);
+                let reason = reader.u32().unwrap_or(0);
+                let text = reader.string().unwrap_or_default();
+                Err(SshError::Disconnected(reason, Text::new(text)))
+            }
+            message::UNIMPLEMENTED => {
+                Err(SshError::Protocol("it does not know one of our messages"))
+            }
+            _ => Err(SshError::Protocol("a message out of place")),
+        }
+    }
+
+    /// Nothing but the exchange may be sent now: the server's part is still to come.
+    pub(crate) const fn is_exchanging(&self) -> bool {
+        self.offered.is_some()
+    }
+
+    /// Begins an exchange of new keys when these have served long enough.
+    pub(crate) fn renew_keys(&mut self) -> Result<(), SshError> {
+        // Packets are numbered with 32 bits, and no number may come twice under one key.
+        let is_due = self.used_bytes >= self.limits.rekey_bytes
+            || self.sealed >= 1 << 31
+            || self.opened >= 1 << 31;
+        if is_due && !self.is_exchanging() {
+            self.offer_keys()?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn offer_keys(&mut self) -> Result<(), SshError> {
+        let cookie = self
+            .random
+            .next()
+            .first_chunk()
+            .copied()
+            .unwrap_or_default();
+        let offer = self.offer;
+        self.queue(INIT_BYTES, |writer| offer.write(&cookie, writer))?;
+        self.offered = Some(cookie);
+        Ok(())
+    }
+
+    /// Agrees on keys: `init` is the server's offer.
+    fn exchange(&mut self, init: Payload, until: Duration) -> Result<(), SshError> {
+        let is_first = self.session.is_none();
+        let cookie = match self.offered {
+            Some(cookie) => cookie,
+            None => {
+                self.offer_keys()?;
+                self.offered.unwrap_or_default()
+            }
+        };
+        let agreed = self.offer.agree(self.bytes(&init))?;
+        if is_first {
+            self.is_strict = agreed.is_strict;
+        }
+        let mut ours = [0; INIT_BYTES];
+        let mut writer = Writer::new(&mut ours);
+        self.offer.write(&cookie, &mut writer);
+        let ours = writer.done().ok_or(SshError::TooLong("our offer"))?;
+        let transcript = Transcript::new(
+            [VERSION, self.server_version.as_bytes()],
+            [ours, self.bytes(&init)],
+        );
+        let (secret, share) = Secret::new(agreed.agreement, self.random);
+        self.queue(128, |writer| {
+            writer.u8(message::KEX_ECDH_INIT);
+            writer.string(&share);
+        })?;
+        self.flush()?;
+        if agreed.skips_one {
+            self.packet(until)?;
+        }
+        let answer = self.exchange_packet(message::KEX_ECDH_REPLY, is_first, until)?;
+        let keys = transcript.finish(
+            self.bytes(&answer),
+            &secret,
+            &share,
+            self.offer.pinned,
+            agreed.host_key,
+        )?;
+        let session = *self.session.get_or_insert(keys.hash);
+        self.queue(8, |writer| writer.u8(message::NEWKEYS))?;
+        self.flush()?;
+        let (key, nonce) = keys.derive(&session, b'A', b'C');
+        self.sealer = agreed.to_server.with_keys(&key, &nonce);
+        self.exchange_packet(message::NEWKEYS, is_first, until)?;
+        let (key, nonce) = keys.derive(&session, b'B', b'D');
+        self.opener = agreed.to_client.with_keys(&key, &nonce);
+        if self.is_strict {
+            (self.sealed, self.opened) = (0, 0);
+        }
+        self.offered = None;
+        self.used_bytes = 0;
+        Ok(())
+    }
+
+    /// The packet of an exchange that must come now.
+    fn exchange_packet(
+        &mut self,
+        kind: u8,
+        is_first: bool,
+        until: Duration,
+    ) -> Result<Payload, SshError> {
+        loop {
+            let payload = self.packet(until)?;
+            if self.kind(&payload) == kind {
+                return Ok(payload);
+            }
+            self.noise(&payload)?;
+            // Noise in the first exchange is how the Terrapin attack begins (CVE-2023-48795).
+            if is_first && self.is_strict {
+                return Err(SshError::Protocol(
+                    "a message out of place in the key exchange",
+                ));
+            }
+            if now() >= until {
+                return Err(SshError::TimedOut);
+            }
+        }
+    }
+
+    /// Says that this side ends the connection. The other side may be gone already, so that nothing comes of a failure.
+    pub(crate) fn disconnect(&mut self) {
+        let said = self.queue(64, |writer| {
+            writer.u8(message::DISCONNECT);
+            writer.u32(11);
+            writer.string(b"done");
+            writer.string(b"");
+        });
+        if said.is_ok() {
+            let _ = self.flush();
+        }
+    }
+}
+
+fn first_line(bytes: &[u8]) -> &[u8] {
+    bytes
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default()
+}
