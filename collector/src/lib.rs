@@ -348,7 +348,14 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
             total_pages: page_count,
             written_bytes: writer.written_bytes(),
         });
-        let summary = writer.finish()?;
+        let summary = match writer.finish() {
+            Ok(summary) => summary,
+            Err(error) => {
+                // The last pages did not fit.
+                let _best_effort = writer.finish_incomplete();
+                return Err(error.into());
+            }
+        };
         self.stats.written_bytes = summary.file_bytes;
         Ok(self.stats)
     }
