@@ -11,10 +11,10 @@ use crate::machine::{Compound, Config, File, Machine, MapKind, PAGE};
 use crate::ring::{Entry, Ring};
 
 /// A vmcore with one byte changed, or cut short.
-struct Damaged<'a> {
-    file: &'a File,
-    size: u64,
-    flip: Option<(u64, u8)>,
+pub(crate) struct Damaged<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) size: u64,
+    pub(crate) flip: Option<(u64, u8)>,
 }
 
 impl Source for Damaged<'_> {
@@ -87,12 +87,12 @@ fn small(config: Config) -> (Machine, File) {
     (machine, file)
 }
 
-struct Memory {
+pub(crate) struct Memory {
     open: Vec<u8>,
     work: Vec<u8>,
 }
 
-fn try_everything(memory: &mut Memory, damaged: Damaged<'_>, about: &str) {
+pub(crate) fn try_everything(memory: &mut Memory, damaged: Damaged<'_>, about: &str) {
     let started = Instant::now();
     let Ok(mut vmcore) = Vmcore::open(damaged, &mut memory.open) else {
         return;
@@ -126,7 +126,7 @@ fn try_everything(memory: &mut Memory, damaged: Damaged<'_>, about: &str) {
     assert!(started.elapsed() < Duration::from_secs(20), "{about}");
 }
 
-fn memory() -> Memory {
+pub(crate) fn memory() -> Memory {
     Memory {
         open: vec![0; OPEN_BYTES],
         work: vec![0; MEMORY_BYTES],
@@ -134,14 +134,14 @@ fn memory() -> Memory {
 }
 
 /// Bytes that mean something: headers and notes, and in the kernel's tables what is not zero.
-fn positions(machine: &Machine, file: &File) -> Vec<u64> {
+pub(crate) fn positions(machine: &Machine, file: &File) -> Vec<u64> {
     let mut positions: Vec<u64> = (0..file.headers_bytes)
         .filter(|&position| file.bytes[position as usize] != 0 || position < 512)
         .collect();
     for &pfn in &machine.tables {
-        let start = file.offset_of(pfn * PAGE);
+        let start = file.offset_of(pfn * file.page_bytes);
         positions.extend(
-            (start..start + PAGE)
+            (start..start + file.page_bytes)
                 .filter(|&position| !matches!(file.bytes[position as usize], 0 | 0xff)),
         );
     }

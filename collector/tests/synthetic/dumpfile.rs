@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use collector::{IoError, Sink};
 use flate2::{Decompress, FlushDecompress};
 
+use crate::machine::Target;
+
 /// A dumpfile in memory, with an end.
 pub(crate) struct Disk {
     pub(crate) bytes: Vec<u8>,
@@ -54,27 +56,50 @@ pub(crate) struct Dumpfile {
 
 impl Dumpfile {
     pub(crate) fn read(bytes: &[u8]) -> Self {
-        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        Self::read_of(Target::X86_64 { five_levels: false }, bytes)
+    }
+
+    /// Reads the dumpfile of any kind of machine.
+    pub(crate) fn read_of(target: Target, bytes: &[u8]) -> Self {
+        let number = |at: usize, count: usize| {
+            let value = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+            let bytes = &bytes[at..at + count];
+            match target.is_big_endian() {
+                true => bytes.iter().fold(0, value),
+                false => bytes.iter().rfold(0, value),
+            }
+        };
+        let u32_at = |at: usize| number(at, 4) as u32;
+        let u64_at = |at: usize| number(at, 8);
+        let word = target.word_bytes() as usize;
+        let page_bytes = target.page_bytes() as usize;
+        // The time is the first field behind the names that is aligned to a word; status follows its two words.
+        let time = (12 + 6 * 65_usize).next_multiple_of(word);
+        let fields = time + 2 * word;
+        // phys_base, dump_level, split, start_pfn and end_pfn; then three pairs of an offset and a word, and the first
+        // three again with 64 bits.
+        let sub_header = page_bytes;
+        let extents = sub_header + word + 8 + 2 * word;
+        let numbers = extents + 3 * (8 + word);
         assert_eq!(&bytes[..8], b"KDUMP   ");
         assert_eq!(u32_at(8), 6);
-        assert_eq!(u32_at(428), 4096);
+        assert_eq!(u32_at(fields + 4), page_bytes as u32);
         let text = |at: usize| {
             let field = &bytes[at..at + 65];
             let end = field.iter().position(|&byte| byte == 0).unwrap();
             String::from_utf8(field[..end].to_vec()).unwrap()
         };
         assert_eq!(text(12), "Linux");
-        assert_eq!(text(12 + 4 * 65), "x86_64");
-        let sub = u32_at(432) as usize;
-        let bitmap_bytes = u32_at(436) as usize / 2 * 4096;
-        let max_mapnr = u64_at(4096 + 96);
+        assert_eq!(text(12 + 4 * 65), target.name());
+        let sub = u32_at(fields + 8) as usize;
+        let bitmap_bytes = u32_at(fields + 12) as usize / 2 * page_bytes;
+        let max_mapnr = u64_at(numbers + 16);
         let bitmap = |start: usize| -> Vec<u64> {
             (0..bitmap_bytes as u64 * 8)
                 .filter(|pfn| bytes[start + (pfn / 8) as usize] >> (pfn % 8) & 1 == 1)
                 .collect()
         };
-        let first = (1 + sub) * 4096;
+        let first = (1 + sub) * page_bytes;
         let present = bitmap(first);
         let dumpable = bitmap(first + bitmap_bytes);
         assert!(dumpable.iter().all(|&pfn| pfn < max_mapnr));
@@ -87,27 +112,28 @@ impl Dumpfile {
             let page = match flags {
                 0 => stored.to_vec(),
                 1 => {
-                    let mut page = vec![0; 4096];
+                    let mut page = vec![0; page_bytes];
                     let mut inflate = Decompress::new(true);
                     inflate
                         .decompress(stored, &mut page, FlushDecompress::Finish)
                         .unwrap();
-                    assert_eq!(inflate.total_out(), 4096);
+                    assert_eq!(inflate.total_out(), page_bytes as u64);
                     page
                 }
                 other => panic!("flags {other}"),
             };
-            assert_eq!(page.len(), 4096);
+            assert_eq!(page.len(), page_bytes);
             pages.insert(pfn, (offset, page));
         }
-        let (info, info_bytes) = (u64_at(4096 + 32) as usize, u64_at(4096 + 40) as usize);
+        let info = u64_at(extents) as usize;
+        let info_bytes = number(extents + 8, word) as usize;
         Self {
-            status: u32_at(424),
-            level: u32_at(4096 + 8),
-            phys_base: u64_at(4096) as i64,
+            status: u32_at(fields),
+            level: u32_at(sub_header + word),
+            phys_base: number(sub_header, word) as i64,
             release: text(12 + 2 * 65),
-            crash_time: u64_at(408) as i64,
-            cpus: u32_at(460),
+            crash_time: number(time, word) as i64,
+            cpus: u32_at(fields + 36),
             vmcoreinfo: bytes[info..info + info_bytes].to_vec(),
             present,
             pages,
