@@ -37,7 +37,8 @@ impl Difference {
 
 /// Compares, prints, and says whether all pages are the same.
 pub(crate) fn diff(a: &Path, b: &Path) -> Result<bool, Failure> {
-    let (mut left, mut right) = (Pages::open(a)?, Pages::open(b)?);
+    let open = |path| Pages::open(path).map_err(Failure::trouble);
+    let (mut left, mut right) = (open(a)?, open(b)?);
     if left.page_bytes() != right.page_bytes() {
         return Err(Failure::trouble(format!(
             "{} has pages of {} bytes, {} of {}",

@@ -373,7 +373,11 @@ pub(crate) fn dump_dmesg(options: &Options, messages: Messages) -> Result<(), Fa
         None => Box::new(std::io::stdout()),
     };
     let mut memory = vec![0; MEMORY_BYTES];
-    let summary = dmesg::write(&mut vmcore, &mut memory, &mut |text| {
+    let part = match options.partial_dmesg {
+        true => dmesg::Part::SinceClear,
+        false => dmesg::Part::Whole,
+    };
+    let summary = dmesg::write_part(&mut vmcore, part, &mut memory, &mut |text| {
         output.write_all(text).map_err(|error| io_error(&error))
     })
     .map_err(|error| Failure::from(format!("{}: {error}", path.display())))?;

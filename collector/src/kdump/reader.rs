@@ -375,7 +375,8 @@ impl<'m, S: Source> Reader<'m, S> {
             result => result?,
         }
         let desc = PageDesc::decode(&bytes, self.header.abi);
-        if desc.offset == 0 {
+        // Descriptors are written in blocks, whose ends cut some in two: of a lost page's there may be the offset alone.
+        if desc.offset == 0 || desc.bytes == 0 {
             return Err(ReadError::Lost(pfn));
         }
         Ok(desc)

@@ -414,7 +414,7 @@ fn ends_early<S: Source>(
         if descs
             .iter()
             .map(|desc| PageDesc::decode(desc, abi))
-            .any(|desc| desc.offset == 0 || data_end(&desc) > size_bytes)
+            .any(|desc| desc.offset == 0 || desc.bytes == 0 || data_end(&desc) > size_bytes)
         {
             return Ok(true);
         }

@@ -9,6 +9,7 @@
 )]
 
 mod arches;
+mod command;
 mod damage;
 mod dmesg;
 mod dumpfile;
