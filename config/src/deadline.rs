@@ -8,7 +8,9 @@ pub struct Deadlines {
     pub module_s: u32,
     /// The target's device: until a device of its identity is there. `disk_timeout` in `kdump.conf`.
     pub device_s: u32,
-    /// Opening the target: superblock, mount, directory.
+    /// The way to a server: card, carrier, address, name. `link_delay` comes on top.
+    pub network_s: u32,
+    /// Opening the target: superblock, mount, directory; for a server, until it answered.
     pub open_s: u32,
     /// The kernel log of the crashed kernel: read, written, synced.
     pub dmesg_s: u32,
@@ -30,6 +32,7 @@ impl Deadlines {
     pub const DEFAULT: Self = Self {
         module_s: 30,
         device_s: 180,
+        network_s: 120,
         open_s: 60,
         dmesg_s: 60,
         stall_s: 120,
@@ -40,10 +43,11 @@ impl Deadlines {
 
     /// Each bound with the word that the record uses for it.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, u32); 8] {
+    pub const fn named(&self) -> [(&'static str, u32); 9] {
         [
             ("module", self.module_s),
             ("device", self.device_s),
+            ("network", self.network_s),
             ("open", self.open_s),
             ("dmesg", self.dmesg_s),
             ("stall", self.stall_s),
@@ -58,6 +62,7 @@ impl Deadlines {
         Some(match word {
             "module" => &mut self.module_s,
             "device" => &mut self.device_s,
+            "network" => &mut self.network_s,
             "open" => &mut self.open_s,
             "dmesg" => &mut self.dmesg_s,
             "stall" => &mut self.stall_s,
@@ -86,7 +91,7 @@ mod tests {
             *deadlines.by_name(word).unwrap() = number;
         }
         let values = deadlines.named().map(|(_, value)| value);
-        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(deadlines.by_name("lunch"), None);
     }
 }

@@ -18,11 +18,13 @@
 pub mod action;
 pub mod collect;
 pub mod deadline;
+pub mod network;
 pub mod record;
 pub mod target;
 
 pub use action::{FailureAction, FinalAction};
 pub use collect::{CollectOptions, Compression, DumpLevel, Format};
 pub use deadline::Deadlines;
+pub use network::{NetworkSpec, Server};
 pub use record::{Attempt, Module, Record, Role, RootFilesystem};
 pub use target::{DeviceId, DeviceSpec, TargetSpec};

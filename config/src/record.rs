@@ -13,12 +13,23 @@
 //! deadline device 180
 //! module virtio_blk
 //! module scsi_mod max_luns=1
+//! network
+//!  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
+//!  address eth0 dhcp4
 //! attempt configured
 //!  filesystem ext3
 //!  device uuid 0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11
 //!  known_as /dev/vdb1
 //!  size_bytes 104857600
 //!  path /var/crash
+//!  collect kdump zlib 31
+//! attempt configured
+//!  nfs nas.example
+//!  address 10.0.2.2
+//!  export /srv/crash
+//!  mount_options vers=4.2
+//!  path /var/crash
+//!  network 0
 //!  collect kdump zlib 31
 //! root
 //!  filesystem ext4
@@ -31,8 +42,10 @@
 use crate::action::{FailureAction, FinalAction};
 use crate::collect::{CollectOptions, Compression, Format, parse_levels};
 use crate::deadline::Deadlines;
+use crate::network::{NetworkSpec, Server};
 use crate::target::{DeviceId, DeviceSpec, TargetSpec};
 use core::fmt::{self, Write as _};
+use core::net::IpAddr;
 use heapless::Vec;
 
 /// The version of the text form that this crate reads and writes.
@@ -41,6 +54,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_MODULES: usize = 256;
 /// The most attempts that a record lists.
 pub const MAX_ATTEMPTS: usize = 8;
+/// The most networks that a record lists.
+pub const MAX_NETWORKS: usize = 4;
 /// Where the record lies in the image.
 pub const PATH: &str = "/etc/kdump.record";
 
@@ -61,6 +76,8 @@ pub struct Record<'a> {
     pub deadlines: Deadlines,
     /// The modules in load order.
     pub modules: Vec<Module<'a>, MAX_MODULES>,
+    /// The ways to servers.
+    pub networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
     /// The attempts in the order to be made.
     pub attempts: Vec<Attempt<'a>, MAX_ATTEMPTS>,
     /// The root file system, where the failure action needs it.
@@ -185,12 +202,17 @@ struct Block<'a> {
     path: Option<&'a str>,
     collect: Option<CollectOptions>,
     init: Option<&'a str>,
+    nfs: Option<&'a str>,
+    export: Option<&'a str>,
+    address: Option<IpAddr>,
+    network: Option<usize>,
 }
 
 /// Which block the indented lines belong to.
 enum Open {
     Nothing,
     Attempt(Role),
+    Network,
     Root,
 }
 
@@ -246,7 +268,22 @@ impl<'a> Block<'a> {
                 keyword,
             ),
             "init" if value.starts_with('/') => set(&mut self.init, value, line, keyword),
-            "raw" | "filesystem" | "known_as" | "mount_options" | "path" | "init" => Err(wrong),
+            "nfs" if !value.is_empty() => set(&mut self.nfs, value, line, keyword),
+            "export" if value.starts_with('/') => set(&mut self.export, value, line, keyword),
+            "address" => set(
+                &mut self.address,
+                value.parse().map_err(|_| wrong)?,
+                line,
+                keyword,
+            ),
+            "network" => set(
+                &mut self.network,
+                value.parse().map_err(|_| wrong)?,
+                line,
+                keyword,
+            ),
+            "raw" | "filesystem" | "known_as" | "mount_options" | "path" | "init" | "nfs"
+            | "export" => Err(wrong),
             _ => Err(RecordError::Keyword(line, keyword)),
         }
     }
@@ -259,24 +296,11 @@ impl<'a> Block<'a> {
         })
     }
 
-    fn into_attempt(self, role: Role) -> Result<Attempt<'a>, RecordError<'a>> {
-        let device = self.device()?;
-        let target = match (
-            self.raw,
-            self.fstype,
-            self.path,
-            self.mount_options,
-            self.init,
-        ) {
-            (true, None, None, None, None) => TargetSpec::Raw { device },
-            (false, Some(fstype), Some(path), mount_options, None) => TargetSpec::Filesystem {
-                fstype,
-                device,
-                mount_options: mount_options.unwrap_or(""),
-                path,
-            },
-            (false, Some(_), None, ..) => return Err(RecordError::Missing("path")),
-            _ => return Err(RecordError::Missing("a target, either raw or filesystem")),
+    fn into_attempt(self, role: Role, networks: usize) -> Result<Attempt<'a>, RecordError<'a>> {
+        let target = if self.nfs.is_some() {
+            self.nfs(networks)?
+        } else {
+            self.local()?
         };
         let collect = self.collect.ok_or(RecordError::Missing("collect"))?;
         Ok(Attempt {
@@ -286,8 +310,64 @@ impl<'a> Block<'a> {
         })
     }
 
+    fn local(&self) -> Result<TargetSpec<'a>, RecordError<'a>> {
+        let device = self.device()?;
+        match (self.raw, self.fstype, self.path, self.mount_options) {
+            _ if self.init.is_some() || self.is_of_a_server() => {}
+            (true, None, None, None) => return Ok(TargetSpec::Raw { device }),
+            (false, Some(fstype), Some(path), mount_options) => {
+                return Ok(TargetSpec::Filesystem {
+                    fstype,
+                    device,
+                    mount_options: mount_options.unwrap_or(""),
+                    path,
+                });
+            }
+            (false, Some(_), None, _) => return Err(RecordError::Missing("path")),
+            _ => {}
+        }
+        Err(RecordError::Missing(
+            "a target: one of raw, filesystem and nfs",
+        ))
+    }
+
+    fn nfs(&self, networks: usize) -> Result<TargetSpec<'a>, RecordError<'a>> {
+        let is_plain = !self.raw
+            && self.fstype.is_none()
+            && self.device.is_none()
+            && self.known_as.is_none()
+            && self.size_bytes.is_none()
+            && self.init.is_none();
+        if !is_plain {
+            return Err(RecordError::Missing("a plain nfs target"));
+        }
+        Ok(TargetSpec::Nfs {
+            server: Server {
+                name: self.nfs.ok_or(RecordError::Missing("nfs"))?,
+                address: self.address.ok_or(RecordError::Missing("address"))?,
+            },
+            export: self.export.ok_or(RecordError::Missing("export"))?,
+            mount_options: self.mount_options.unwrap_or(""),
+            path: self.path.ok_or(RecordError::Missing("path"))?,
+            network: self
+                .network
+                .filter(|&number| number < networks)
+                .ok_or(RecordError::Missing("network"))?,
+        })
+    }
+
+    /// A line is there that only servers have.
+    const fn is_of_a_server(&self) -> bool {
+        self.export.is_some() || self.address.is_some() || self.network.is_some()
+    }
+
     fn into_root(self) -> Result<RootFilesystem<'a>, RecordError<'a>> {
-        if self.raw || self.path.is_some() || self.collect.is_some() {
+        if self.raw
+            || self.path.is_some()
+            || self.collect.is_some()
+            || self.nfs.is_some()
+            || self.is_of_a_server()
+        {
             return Err(RecordError::Missing("a plain root file system"));
         }
         Ok(RootFilesystem {
@@ -340,21 +420,25 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
     let (mut failure_action, mut final_action) = (None, None);
     let mut deadlines = Deadlines::DEFAULT;
     let mut modules = Vec::new();
-    let mut attempts = Vec::new();
-    let mut root = None;
+    let mut lists = Lists::default();
     let mut open = Open::Nothing;
     let mut block = Block::default();
 
     for (number, line) in lines {
         if let Some(indented) = line.strip_prefix(' ') {
             let (keyword, value) = indented.split_once(' ').unwrap_or((indented, ""));
-            if matches!(open, Open::Nothing) {
-                return Err(RecordError::Keyword(number, keyword));
+            match open {
+                Open::Nothing => return Err(RecordError::Keyword(number, keyword)),
+                Open::Network => lists
+                    .networks
+                    .last_mut()
+                    .and_then(|network| network.take_line(keyword, value))
+                    .ok_or(RecordError::Value(number, indented))?,
+                Open::Attempt(_) | Open::Root => block.take_line(number, keyword, value)?,
             }
-            block.take_line(number, keyword, value)?;
             continue;
         }
-        close(&mut open, &mut block, &mut attempts, &mut root, number)?;
+        lists.close(&mut open, &mut block, number)?;
         let (keyword, value) = line.split_once(' ').unwrap_or((line, ""));
         let wrong = RecordError::Value(number, value);
         match keyword {
@@ -394,12 +478,19 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                     .map_err(|_| RecordError::TooMany(number, keyword))?;
             }
             "attempt" => open = Open::Attempt(Role::from_word(value).ok_or(wrong)?),
+            "network" if value.is_empty() => {
+                lists
+                    .networks
+                    .push(NetworkSpec::default())
+                    .map_err(|_| RecordError::TooMany(number, keyword))?;
+                open = Open::Network;
+            }
             "root" if value.is_empty() => open = Open::Root,
-            "kernel" | "zone" | "root" => return Err(wrong),
+            "kernel" | "zone" | "root" | "network" => return Err(wrong),
             _ => return Err(RecordError::Keyword(number, keyword)),
         }
     }
-    close(&mut open, &mut block, &mut attempts, &mut root, 0)?;
+    lists.close(&mut open, &mut block, 0)?;
 
     Ok(Record {
         kernel: kernel.ok_or(RecordError::Missing("kernel"))?,
@@ -409,25 +500,42 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         final_action: final_action.ok_or(RecordError::Missing("final_action"))?,
         deadlines,
         modules,
-        attempts,
-        root,
+        networks: lists.networks,
+        attempts: lists.attempts,
+        root: lists.root,
     })
 }
 
-/// Ends the block that is open, if one is.
-fn close<'a>(
-    open: &mut Open,
-    block: &mut Block<'a>,
-    attempts: &mut Vec<Attempt<'a>, MAX_ATTEMPTS>,
-    root: &mut Option<RootFilesystem<'a>>,
-    line: u32,
-) -> Result<(), RecordError<'a>> {
-    match core::mem::replace(open, Open::Nothing) {
-        Open::Nothing => Ok(()),
-        Open::Attempt(role) => attempts
-            .push(core::mem::take(block).into_attempt(role)?)
-            .map_err(|_| RecordError::TooMany(line, "attempt")),
-        Open::Root => set(root, core::mem::take(block).into_root()?, line, "root"),
+/// What blocks become.
+#[derive(Default)]
+struct Lists<'a> {
+    networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
+    attempts: Vec<Attempt<'a>, MAX_ATTEMPTS>,
+    root: Option<RootFilesystem<'a>>,
+}
+
+impl<'a> Lists<'a> {
+    /// Ends the block that is open, if one is.
+    fn close(
+        &mut self,
+        open: &mut Open,
+        block: &mut Block<'a>,
+        line: u32,
+    ) -> Result<(), RecordError<'a>> {
+        match core::mem::replace(open, Open::Nothing) {
+            // A network took its lines as they came.
+            Open::Nothing | Open::Network => Ok(()),
+            Open::Attempt(role) => {
+                let attempt = core::mem::take(block).into_attempt(role, self.networks.len())?;
+                self.attempts
+                    .push(attempt)
+                    .map_err(|_| RecordError::TooMany(line, "attempt"))
+            }
+            Open::Root => {
+                let root = core::mem::take(block).into_root()?;
+                set(&mut self.root, root, line, "root")
+            }
+        }
     }
 }
 
@@ -450,6 +558,9 @@ impl fmt::Display for Record<'_> {
             }
             f.write_char('\n')?;
         }
+        for network in &self.networks {
+            write!(f, "network\n{network}")?;
+        }
         for attempt in &self.attempts {
             writeln!(f, "attempt {}", attempt.role)?;
             match &attempt.target {
@@ -465,6 +576,22 @@ impl fmt::Display for Record<'_> {
                 } => {
                     write_filesystem(f, fstype, device, mount_options)?;
                     writeln!(f, " path {path}")?;
+                }
+                TargetSpec::Nfs {
+                    server,
+                    export,
+                    mount_options,
+                    path,
+                    network,
+                } => {
+                    writeln!(f, " nfs {}", server.name)?;
+                    writeln!(f, " address {}", server.address)?;
+                    writeln!(f, " export {export}")?;
+                    if !mount_options.is_empty() {
+                        writeln!(f, " mount_options {mount_options}")?;
+                    }
+                    writeln!(f, " path {path}")?;
+                    writeln!(f, " network {network}")?;
                 }
             }
             write!(
@@ -526,6 +653,7 @@ failure_action dump_to_rootfs
 final_action reboot
 deadline module 30
 deadline device 180
+deadline network 120
 deadline open 60
 deadline dmesg 60
 deadline stall 120
@@ -534,6 +662,9 @@ deadline publish 300
 deadline final 30
 module virtio_blk
 module scsi_mod max_luns=1 x=y
+network
+ nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
+ address eth0 dhcp4
 attempt configured
  filesystem ext3
  device uuid 0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11
@@ -546,6 +677,14 @@ attempt configured
  raw
  device partuuid 1a2b3c4d-02
  collect copy none 0
+attempt configured
+ nfs nas.example
+ address 10.0.2.2
+ export /srv/crash dumps
+ mount_options vers=4.2
+ path /var/crash
+ network 0
+ collect kdump zlib 31
 attempt dump_to_rootfs
  filesystem ext4
  device node /dev/vda1
@@ -561,7 +700,7 @@ end
     #[test]
     fn the_sample_reads_and_writes_back_the_same() {
         let record = parse(SAMPLE).unwrap();
-        assert_eq!(record.attempts.len(), 3);
+        assert_eq!(record.attempts.len(), 4);
         assert_eq!(
             record.modules[1],
             Module {
@@ -607,11 +746,18 @@ end
     #[test]
     fn errors_name_their_line() {
         let broken = SAMPLE.replace("deadline stall 120", "deadline stall 0");
-        assert_eq!(parse(&broken), Err(RecordError::Value(11, "stall 0")));
+        assert_eq!(parse(&broken), Err(RecordError::Value(12, "stall 0")));
         let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
-        assert_eq!(parse(&broken), Err(RecordError::Keyword(15, "modul")));
+        assert_eq!(parse(&broken), Err(RecordError::Keyword(16, "modul")));
         let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-        assert_eq!(parse(&broken), Err(RecordError::Repeated(23, "path")));
+        assert_eq!(parse(&broken), Err(RecordError::Repeated(27, "path")));
+        let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
+        assert_eq!(
+            parse(&broken),
+            Err(RecordError::Value(20, "address eth0 dhcp"))
+        );
+        let broken = SAMPLE.replace(" network 0\n", " network 1\n");
+        assert_eq!(parse(&broken), Err(RecordError::Missing("network")));
         let broken = SAMPLE.replace(" collect copy none 0\n", "");
         assert_eq!(parse(&broken), Err(RecordError::Missing("collect")));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a dump goes: described, not opened.
 
+use crate::network::Server;
 use core::fmt;
 
 /// One target, as the builder resolved it.
@@ -22,14 +23,37 @@ pub enum TargetSpec<'a> {
         /// The save path, absolute inside this file system: `/var/crash`.
         path: &'a str,
     },
+    /// A directory on a server's NFS export.
+    Nfs {
+        /// The server.
+        server: Server<'a>,
+        /// What it exports: `/srv/crash`.
+        export: &'a str,
+        /// Options for `mount(2)`'s data argument, without the server's address.
+        mount_options: &'a str,
+        /// The save path, absolute inside the export.
+        path: &'a str,
+        /// Which of the record's networks leads there, counted from 0.
+        network: usize,
+    },
 }
 
 impl<'a> TargetSpec<'a> {
-    /// The device below the target.
+    /// The device below the target; none for a server.
     #[must_use]
-    pub const fn device(&self) -> &DeviceSpec<'a> {
+    pub const fn device(&self) -> Option<&DeviceSpec<'a>> {
         match self {
-            Self::Raw { device } | Self::Filesystem { device, .. } => device,
+            Self::Raw { device } | Self::Filesystem { device, .. } => Some(device),
+            Self::Nfs { .. } => None,
+        }
+    }
+
+    /// Which of the record's networks leads there; none for a device.
+    #[must_use]
+    pub const fn network(&self) -> Option<usize> {
+        match self {
+            Self::Raw { .. } | Self::Filesystem { .. } => None,
+            Self::Nfs { network, .. } => Some(*network),
         }
     }
 }
@@ -44,6 +68,12 @@ impl fmt::Display for TargetSpec<'_> {
                 path,
                 ..
             } => write!(f, "{fstype} {device}, save path {path}"),
+            Self::Nfs {
+                server,
+                export,
+                path,
+                ..
+            } => write!(f, "nfs {server}:{export}, save path {path}"),
         }
     }
 }

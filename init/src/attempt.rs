@@ -22,8 +22,9 @@ use crate::sys::board::Board;
 use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
 use collector::{OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
-use config::{Attempt, Format, Record, TargetSpec};
+use config::{Attempt, DeviceSpec, Format, Record, Server, TargetSpec};
 use core::fmt::{self, Write as _};
+use core::net::IpAddr;
 use core::time::Duration;
 use heapless::{String, Vec};
 use rustix::fs::Mode;
@@ -33,6 +34,7 @@ use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
 use targets::filesystem::{self, Directory, FileSink, Filesystem, Probed};
 use targets::raw::Raw;
+use targets::{net, nfs};
 
 /// What the manifest may have; far more than any had.
 const MANIFEST_BYTES: usize = 32 << 10;
@@ -40,6 +42,8 @@ const MANIFEST_BYTES: usize = 32 << 10;
 const MANIFEST_ROOM: usize = 4096;
 /// The capture kernel's log is written in pieces of this size.
 const LOG_PIECE_BYTES: usize = 16 << 10;
+/// How long name servers are asked before the address of the record is taken.
+const NAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why an attempt failed, for the log and the next manifest.
 pub type Reason = String<TEXT_BYTES>;
@@ -101,20 +105,34 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
         // Its workers were sent a signal when it ended; the board is free when they are gone.
         supervise::wait_orphans();
     }
-    if killed && !outcome.left_behind && matches!(job.attempt.target, TargetSpec::Filesystem { .. })
-    {
-        // What it wrote gets to the disk, the file system is clean, and the mount point is free for another try. The
-        // device may be what hung, so that this has a deadline too.
-        let unmount = supervise::run(deadlines, job.report, c"kdump-unmount", &mut || {
-            job.report.enter(Step::Publish, 0);
-            if let Ok(path) = mount_point(job.number) {
-                let _ = rustix::mount::unmount(path.as_str(), UnmountFlags::empty());
-            }
-            DONE
-        });
-        outcome.left_behind = unmount.left_behind;
+    // Where the child still holds a disk there is nothing to be done; a server's mount can be taken from under it.
+    if killed && (!outcome.left_behind || job.attempt.target.network().is_some()) {
+        outcome.left_behind |= clear_away(job);
     }
     outcome
+}
+
+/// Takes away what a killed child left mounted; whether that hung as well.
+///
+/// What it wrote to a disk gets there, the file system is clean, and the mount point is free for another try. What waits
+/// for a dead server gets an error. Whatever hung may hang again, so that this has a deadline too.
+fn clear_away(job: &Job<'_>) -> bool {
+    let record = job.record;
+    let unmount: fn(&str) = match job.attempt.target {
+        TargetSpec::Raw { .. } => return false,
+        TargetSpec::Filesystem { .. } => |path| {
+            let _ = rustix::mount::unmount(path, UnmountFlags::empty());
+        },
+        TargetSpec::Nfs { .. } => nfs::abandon,
+    };
+    let outcome = supervise::run(&record.deadlines, job.report, c"kdump-unmount", &mut || {
+        job.report.enter(Step::Publish, 0);
+        if let Ok(path) = mount_point(job.number) {
+            unmount(&path);
+        }
+        DONE
+    });
+    outcome.left_behind
 }
 
 /// The child: makes the attempt, and leaves in its report where the dump is or why there is none.
@@ -175,42 +193,21 @@ impl Run<'_> {
     }
 
     fn make(&mut self, memory: &mut [u8]) -> Result<Place, Reason> {
-        let job = self.job;
-        self.enter(Step::Device);
-        let mut survey = Survey::new();
-        let patience = Duration::from_secs(u64::from(job.record.deadlines.device_s));
-        let found = device::wait(
-            job.attempt.target.device(),
-            &Roots::SYSTEM,
-            patience,
-            &mut survey,
-            &mut || job.report.beat(),
-        )
-        .map_err(reason)?;
-        self.enter(Step::Open);
-        let (open_memory, memory) = memory
-            .split_at_mut_checked(OPEN_BYTES)
-            .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
-        let source = VmcoreFile::open(PATH, job.access)
-            .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
-        let vmcore = match Vmcore::open(source, open_memory) {
-            Ok(vmcore) => Input::Understood(vmcore),
-            Err(error) => {
-                log!("reading /proc/vmcore: {error}; next: a copy of it as it is");
-                let again = VmcoreFile::open(PATH, job.access)
-                    .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))?;
-                Input::Bytes(again)
+        match &self.job.attempt.target {
+            TargetSpec::Raw { device } => {
+                let found = self.device(device)?;
+                let (vmcore, memory) = self.vmcore(memory)?;
+                self.raw(&found, vmcore, memory)
             }
-        };
-        match job.attempt.target {
-            TargetSpec::Raw { .. } => self.raw(&found, vmcore, memory),
             TargetSpec::Filesystem {
                 fstype,
+                device,
                 mount_options,
                 path,
-                ..
             } => {
-                let mount_point = mount_point(job.number)?;
+                let found = self.device(device)?;
+                let (vmcore, memory) = self.vmcore(memory)?;
+                let mount_point = mount_point(self.job.number)?;
                 // A journal to be replayed takes its time, recorded errors may be why a mount fails.
                 if let Ok(Probed::Ext(superblock)) = filesystem::probe(&found)
                     && superblock.is_notable()
@@ -219,14 +216,83 @@ impl Run<'_> {
                 }
                 let filesystem = Filesystem::mount(&found, fstype, mount_options, &mount_point)
                     .map_err(reason)?;
-                let result = self.filesystem(&filesystem, path, vmcore, memory);
+                let result = self.filesystem(&filesystem, path, None, vmcore, memory);
                 // Everything that counts is synced; but only unmounted it is also clean for the next boot.
                 if let Err(error) = filesystem.unmount() {
-                    log!("attempt {}: {error}", job.number + 1);
+                    log!("attempt {}: {error}", self.job.number + 1);
+                }
+                result
+            }
+            TargetSpec::Nfs {
+                server,
+                export,
+                mount_options,
+                path,
+                network,
+            } => {
+                let address = self.network(*network, server)?;
+                let (vmcore, memory) = self.vmcore(memory)?;
+                let own = net::own_address(address).map_err(|error| {
+                    reason(format_args!("finding the way to {address}: {error}"))
+                })?;
+                let mount_point = mount_point(self.job.number)?;
+                let filesystem =
+                    nfs::mount_export(address, own, export, mount_options, &mount_point)
+                        .map_err(reason)?;
+                let result = self.filesystem(&filesystem, path, Some(own), vmcore, memory);
+                if let Err(error) = filesystem.unmount() {
+                    log!("attempt {}: {error}", self.job.number + 1);
                 }
                 result
             }
         }
+    }
+
+    /// Waits for the target's device.
+    fn device(&mut self, device: &DeviceSpec<'_>) -> Result<Found, Reason> {
+        let job = self.job;
+        self.enter(Step::Device);
+        let mut survey = Survey::new();
+        let patience = Duration::from_secs(u64::from(job.record.deadlines.device_s));
+        device::wait(device, &Roots::SYSTEM, patience, &mut survey, &mut || {
+            job.report.beat();
+        })
+        .map_err(reason)
+    }
+
+    /// Brings up the way to the server, and returns its address.
+    fn network(&mut self, number: usize, server: &Server<'_>) -> Result<IpAddr, Reason> {
+        let record = self.job.record;
+        self.enter(Step::Network);
+        let spec = record
+            .networks
+            .get(number)
+            .ok_or_else(|| reason("the record has no such network, a defect of kdumprd"))?;
+        let patience = Duration::from_secs(u64::from(record.deadlines.network_s));
+        let mut tell = |line: fmt::Arguments<'_>| log!("{line}");
+        let network = net::bring_up(spec, patience, &mut tell).map_err(reason)?;
+        Ok(network.address_of(server, NAME_PATIENCE, &mut tell))
+    }
+
+    /// Opens the vmcore; the rest of the memory is for the dump.
+    fn vmcore<'m>(&mut self, memory: &'m mut [u8]) -> Result<(Input<'m>, &'m mut [u8]), Reason> {
+        let access = self.job.access;
+        self.enter(Step::Open);
+        let (open_memory, memory) = memory
+            .split_at_mut_checked(OPEN_BYTES)
+            .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
+        let open = || {
+            VmcoreFile::open(PATH, access)
+                .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))
+        };
+        let vmcore = match Vmcore::open(open()?, open_memory) {
+            Ok(vmcore) => Input::Understood(vmcore),
+            Err(error) => {
+                log!("reading /proc/vmcore: {error}; next: a copy of it as it is");
+                Input::Bytes(open()?)
+            }
+        };
+        Ok((vmcore, memory))
     }
 
     fn raw(
@@ -255,6 +321,7 @@ impl Run<'_> {
         &mut self,
         filesystem: &Filesystem<'_>,
         path: &str,
+        own_address: Option<IpAddr>,
         mut vmcore: Input<'_>,
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
@@ -263,7 +330,11 @@ impl Run<'_> {
             .understood()
             .and_then(|vmcore| vmcore.crash_time_s())
             .unwrap_or_else(clock::wall_s);
+        // Many machines share a server: the directory says whose dump it is.
         let mut date_text = String::<80>::new();
+        if let Some(address) = own_address {
+            let _ = write!(date_text, "{address}-");
+        }
         let _ = write!(date_text, "{}", date(job.record.zone, crash_time_s));
         self.check_room(filesystem, &mut vmcore)?;
         let directory = filesystem.directory(path, &date_text).map_err(reason)?;

@@ -33,11 +33,13 @@ pub enum Step {
     Publish = 7,
     /// Sync or reboot at the very end.
     Final = 8,
+    /// Bringing up the way to a server.
+    Network = 9,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Start,
         Self::Look,
         Self::Module,
@@ -47,6 +49,7 @@ impl Step {
         Self::Dump,
         Self::Publish,
         Self::Final,
+        Self::Network,
     ];
 
     /// The word for the log, and for the manifest's durations.
@@ -62,6 +65,7 @@ impl Step {
             Self::Dump => "dump",
             Self::Publish => "publish",
             Self::Final => "final",
+            Self::Network => "network",
         }
     }
 
@@ -78,6 +82,7 @@ impl Step {
             Self::Dump => "saving the vmcore",
             Self::Publish => "finishing the dump",
             Self::Final => "the last step",
+            Self::Network => "bringing up the network",
         }
     }
 

@@ -32,8 +32,8 @@ const KILL_MS: u64 = 10_000;
 const ORPHANS_MS: u64 = 1000;
 /// How often PID 1 looks at what a child reports. The child's end wakes it at once.
 const LOOK_MS: u64 = 1000;
-/// Given on top of the device's deadline, so that the child, which keeps it too, can say what it waited for.
-const DEVICE_GRACE_S: u32 = 5;
+/// Given on top of a deadline that the child keeps too, so that it can say what it waited for.
+const GRACE_S: u32 = 5;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,8 @@ const fn bound_s(deadlines: &Deadlines, step: Step) -> u32 {
         Step::Start | Step::Open => deadlines.open_s,
         Step::Look | Step::Dmesg => deadlines.dmesg_s,
         Step::Module => deadlines.module_s,
-        Step::Device => deadlines.device_s.saturating_add(DEVICE_GRACE_S),
+        Step::Device => deadlines.device_s.saturating_add(GRACE_S),
+        Step::Network => deadlines.network_s.saturating_add(GRACE_S),
         Step::Dump => deadlines.dump_s,
         Step::Publish => deadlines.publish_s,
         Step::Final => deadlines.final_s,
@@ -331,6 +332,7 @@ mod tests {
     const SHORT: Deadlines = Deadlines {
         module_s: 1,
         device_s: 1,
+        network_s: 1,
         open_s: 1,
         dmesg_s: 1,
         stall_s: 1,

@@ -13,7 +13,7 @@
 //! ```
 //! use initramfs_builder::conf;
 //! let directives = conf::parse("kdump.conf", b"ext3 UUID=0c9df1f6\npath /var/crash # as ever\n").unwrap();
-//! assert_eq!(directives.targets[0].value.device.to_string(), "UUID=0c9df1f6");
+//! assert_eq!(directives.targets[0].value.to_string(), "UUID=0c9df1f6");
 //! let mistakes = conf::parse("kdump.conf", b"defualt reboot\n").unwrap_err();
 //! assert_eq!(mistakes.to_string(), "kdump.conf:1: unknown directive `defualt`; did you mean `default`?");
 //! ```

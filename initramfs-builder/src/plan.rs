@@ -124,12 +124,24 @@ fn write_goal(
         goal.origin
     )?;
     writeln!(text, "  {}", goal.target())?;
-    writeln!(
-        text,
-        "  device: {}; {}",
-        Size(goal.device.size_bytes),
-        goal.device.how
-    )?;
+    if let Some(device) = goal.place.device() {
+        writeln!(
+            text,
+            "  device: {}; {}",
+            Size(device.size_bytes),
+            device.how
+        )?;
+    }
+    if let Some(way) = goal
+        .target()
+        .network()
+        .and_then(|number| resolved.ways.get(number))
+    {
+        writeln!(text, "  way: {}", way.how)?;
+        for line in way.spec().to_string().lines() {
+            writeln!(text, "   {line}")?;
+        }
+    }
     let levels: Vec<String> = goal
         .collect
         .levels
@@ -143,8 +155,12 @@ fn write_goal(
         goal.collect.compression,
         levels.join(", and when the target is full ")
     )?;
+    let reach = match goal.place.device() {
+        Some(_) => ("wait for the device", bounds.device_s),
+        None => ("bring up the network", bounds.network_s),
+    };
     for (step, bound) in [
-        ("wait for the device", bounds.device_s),
+        reach,
         ("open the target", bounds.open_s),
         ("save vmcore-dmesg.txt", bounds.dmesg_s),
         ("save the vmcore, without any progress", bounds.stall_s),

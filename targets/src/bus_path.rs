@@ -37,6 +37,12 @@ pub fn of(roots: &Roots<'_>, name: &str) -> Option<Text<255>> {
     }
 }
 
+/// Where the network card of this kernel name is attached; none for what is no card (a bridge, a VLAN).
+#[must_use]
+pub fn of_network_card(roots: &Roots<'_>, name: &str) -> Option<Text<255>> {
+    of_card(&System::open(roots).ok()?, name.as_bytes())
+}
+
 /// The device is the one that `wanted` names, with `-partN` for a partition.
 pub(crate) fn matches(system: &System, device: &KernelName, wanted: &str) -> bool {
     let (disk, wanted) = match system.number(device, "partition") {
@@ -59,9 +65,36 @@ pub(crate) fn matches(system: &System, device: &KernelName, wanted: &str) -> boo
         .any(|style| of_disk(system, &disk, style).is_some_and(|path| path == *wanted))
 }
 
+/// Where the network card of this kernel name is attached; none for what is no card.
+pub(crate) fn of_card(system: &System, name: &[u8]) -> Option<DevPath> {
+    let name = KernelName::new(name);
+    let link = crate::io::path::<64>(format_args!("class/net/{name}")).ok()?;
+    let dev_path = system.device_of(link.as_str()?)?;
+    let (path, way) = walk(system, &name, dev_path.as_str()?, AtaStyle::PortAndDevice)?;
+    (way.has_parent && !path.is_cut()).then_some(path)
+}
+
 fn of_disk(system: &System, disk: &KernelName, style: AtaStyle) -> Option<DevPath> {
     let dev_path = system.dev_path(disk)?;
-    let mut at = dev_path.as_str()?;
+    let (path, way) = walk(system, disk, dev_path.as_str()?, style)?;
+    (way.has_transport && way.has_parent && !path.is_cut()).then_some(path)
+}
+
+/// What was passed on the way up.
+struct Way {
+    /// What a disk is driven by.
+    has_transport: bool,
+    /// A bus whose places have lasting names.
+    has_parent: bool,
+}
+
+fn walk(
+    system: &System,
+    disk: &KernelName,
+    dev_path: &str,
+    style: AtaStyle,
+) -> Option<(DevPath, Way)> {
+    let mut at = dev_path;
     let mut path = DevPath::EMPTY;
     let (mut has_transport, mut has_parent) = (false, false);
     while let Some((parent, name)) = at.rsplit_once('/') {
@@ -139,7 +172,11 @@ fn of_disk(system: &System, disk: &KernelName, style: AtaStyle) -> Option<DevPat
             None => parent,
         };
     }
-    (has_transport && has_parent && !path.is_cut()).then_some(path)
+    let way = Way {
+        has_transport,
+        has_parent,
+    };
+    Some((path, way))
 }
 
 /// Puts a part in front, with a dash between.

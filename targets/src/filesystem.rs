@@ -121,6 +121,12 @@ pub enum Cause {
     Obstacle(superblock::Obstacle),
     /// Nothing known is on the device.
     HoldsNothing,
+    /// The server does not let this machine have it.
+    NotExportedToUs,
+    /// The server has no such export.
+    NoSuchExport,
+    /// Nobody listens there.
+    NobodyServes,
 }
 
 impl fmt::Display for FilesystemError {
@@ -150,6 +156,11 @@ impl fmt::Display for FilesystemError {
                     Cause::HoldsNothing => {
                         f.write_str(" (there is no file system that we know on the device)")
                     }
+                    Cause::NotExportedToUs => {
+                        f.write_str(" (the server does not export it to this machine)")
+                    }
+                    Cause::NoSuchExport => f.write_str(" (the server has no such export)"),
+                    Cause::NobodyServes => f.write_str(" (no NFS server answers there)"),
                 }
             }
             Self::SymbolicLink(name) => write!(
@@ -272,6 +283,15 @@ impl<'m> Filesystem<'m> {
                 cause: cause(found, fstype, errno),
             });
         }
+        Self::mounted(mount_point, node, mounted_as)
+    }
+
+    /// What was mounted at `mount_point`.
+    pub(crate) fn mounted(
+        mount_point: &'m str,
+        node: Name,
+        mounted_as: &str,
+    ) -> Result<Self, FilesystemError> {
         let root = directory(CWD, mount_point).map_err(|errno| {
             FilesystemError::Step(Step::SavePath, Name::new(mount_point.as_bytes()), io(errno))
         })?;

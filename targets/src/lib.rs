@@ -4,6 +4,7 @@
 //! ```text
 //! DeviceSpec ─▶ device::wait ─▶ Found ─┬─▶ raw::Raw::open ────────────────────────────▶ Raw: Sink
 //!                                      └─▶ Filesystem::mount ─▶ Directory ─▶ create ─▶ FileSink: Sink
+//! NetworkSpec ─▶ net::bring_up ─▶ Network ─▶ nfs::mount_export ─┘
 //! ```
 //! Each arrow is one call that `init` makes, so that its supervisor knows which step a stuck attempt was at. Every wait is
 //! bounded by the caller; every error says what was being done, to what, and what the kernel answered.
@@ -22,6 +23,8 @@ mod directory;
 pub mod filesystem;
 mod io;
 mod mount_options;
+pub mod net;
+pub mod nfs;
 mod output;
 pub mod partition_table;
 pub mod raw;

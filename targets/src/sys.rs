@@ -1,12 +1,73 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one system call that rustix does not have, and what the processor is asked for.
+//! The system call and the socket address that rustix does not have, and what the processor is asked for.
 #![allow(
     unsafe_code,
     reason = "the only file of the crate with unsafe code in it"
 )]
 
-use core::num::NonZeroU64;
-use rustix::fd::{AsFd, AsRawFd as _};
+use core::num::{NonZeroU32, NonZeroU64};
+use rustix::fd::{AsFd, AsRawFd as _, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, socket_with};
+
+/// The type of IPv4 packets on Ethernet, in the order of the wire.
+const ETHERNET_IPV4: u16 = 0x0800_u16.to_be();
+
+/// The address of a link itself, below IP: `struct sockaddr_ll`.
+///
+/// Source: packet(7); Linux 6.12 `include/uapi/linux/if_packet.h`.
+#[repr(C)]
+pub(crate) struct PacketAddress {
+    family: u16,
+    protocol: u16,
+    index: i32,
+    hardware: u16,
+    packet: u8,
+    address_len: u8,
+    address: [u8; 8],
+}
+
+impl PacketAddress {
+    fn new(index: u32, address_len: u8) -> Self {
+        Self {
+            family: AddressFamily::PACKET.as_raw(),
+            protocol: ETHERNET_IPV4,
+            index: i32::try_from(index).unwrap_or(0),
+            hardware: 0,
+            packet: 0,
+            address_len,
+            address: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0],
+        }
+    }
+
+    /// Everybody on the link of this number.
+    pub(crate) fn broadcast(index: u32) -> Self {
+        Self::new(index, 6)
+    }
+}
+
+// SAFETY: the pointer is to a `repr(C)` value without padding that lives until `f` returns, laid out as the kernel's
+// `struct sockaddr_ll`, and the length is its size.
+unsafe impl SocketAddrArg for PacketAddress {
+    unsafe fn with_sockaddr<R>(
+        &self,
+        f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R,
+    ) -> R {
+        const LEN: SocketAddrLen = 20;
+        const _: () = assert!(size_of::<PacketAddress>() == 20);
+        f(core::ptr::from_ref(self).cast(), LEN)
+    }
+}
+
+/// A socket for whole IPv4 packets on the link of this number.
+pub(crate) fn packet_socket(index: u32) -> Result<OwnedFd, Errno> {
+    let protocol = NonZeroU32::new(ETHERNET_IPV4.into()).map(Protocol::from_raw);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, protocol)?;
+    bind(&socket, &PacketAddress::new(index, 0))?;
+    Ok(socket)
+}
 
 /// `SYNC_FILE_RANGE_WRITE`: begin to write out what is dirty in the range, and do not wait for it.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -125,7 +125,12 @@ impl System {
     /// Where the device's directory lies: `devices/pci0000:00/0000:00:03.0/virtio0/block/vda/vda1`.
     pub(crate) fn dev_path(&self, device: &KernelName) -> Option<DevPath> {
         let link = path::<64>(format_args!("class/block/{device}")).ok()?;
-        let target = self.link(link.as_str()?)?;
+        self.device_of(link.as_str()?)
+    }
+
+    /// Where the directory lies that a link of a class below sysfs points to.
+    pub(crate) fn device_of(&self, link: &str) -> Option<DevPath> {
+        let target = self.link(link)?;
         let start = target.as_str()?.find("devices/")?;
         Some(DevPath::new(target.as_bytes().get(start..)?))
     }

@@ -35,17 +35,46 @@ pub struct Directives {
     pub dump_deadline_s: Option<At<u32>>,
     /// How long the dump may stand still, in seconds.
     pub stall_timeout_s: Option<At<u32>>,
+    /// How long to wait once the network is up, in seconds.
+    pub link_delay_s: Option<At<u32>>,
+    /// The link that leads to the server, where the host's routes say another.
+    pub ifc: Option<At<String>>,
     /// Modules that the administrator wants, in his order.
     pub extra_modules: Vec<At<String>>,
 }
 
 /// One target line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The device from its first byte, or a file system on it.
-    pub kind: TargetKind,
-    /// The device.
-    pub device: DeviceName,
+pub enum Target {
+    /// Something on a device of this machine.
+    Local {
+        /// The device from its first byte, or a file system on it.
+        kind: TargetKind,
+        /// The device.
+        device: DeviceName,
+    },
+    /// What a server exports by NFS.
+    Nfs {
+        /// The server's name or address.
+        server: String,
+        /// What it exports.
+        export: String,
+        /// `nfs4`: version 4 and no other.
+        is_version_4: bool,
+    },
+}
+
+impl std::fmt::Display for Target {
+    /// The value of the line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local { device, .. } => write!(f, "{device}"),
+            Self::Nfs { server, export, .. } if server.contains(':') => {
+                write!(f, "[{server}]:{export}")
+            }
+            Self::Nfs { server, export, .. } => write!(f, "{server}:{export}"),
+        }
+    }
 }
 
 /// What a target line asks for.
@@ -116,7 +145,7 @@ struct Line<'a> {
 }
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 18] = [
+const DIRECTIVES: [(&str, Take); 23] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -126,7 +155,12 @@ const DIRECTIVES: [(&str, Take); 18] = [
     ("vfat", take_target),
     ("exfat", take_target),
     ("minix", take_target),
+    ("net", take_server),
+    ("nfs", take_server),
+    ("nfs4", take_server),
     ("path", take_path),
+    ("ifc", take_ifc),
+    ("link_delay", take_seconds),
     ("core_collector", take_core_collector),
     ("default", take_failure_action),
     ("failure_action", take_failure_action),
@@ -138,14 +172,9 @@ const DIRECTIVES: [(&str, Take); 18] = [
 ];
 
 /// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 24] = [
-    "net",
-    "nfs",
-    "nfs4",
+const NOT_YET: [&str; 19] = [
     "ssh",
     "sshkey",
-    "ifc",
-    "link_delay",
     "virtiofs",
     "blacklist",
     "options",
@@ -348,7 +377,43 @@ fn take_target(directives: &mut Directives, line: &Line<'_>) -> Result<(), Strin
         }
         None => return Err(format!("`{value}` names no device; accepted is {ACCEPTED}")),
     };
-    let target = Target { kind, device };
+    add_target(directives, line, Target::Local { kind, device })
+}
+
+/// `net` is the word of RHEL 5 for both NFS and ssh.
+fn take_server(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    const ACCEPTED: &str = "SERVER:/EXPORT, with an IPv6 address in brackets";
+    let value = line.one(ACCEPTED)?;
+    if line.word == "net" && value.contains('@') && !value.contains(":/") {
+        return Err(unknown_directive("ssh"));
+    }
+    let (server, export) = value
+        .split_once(":/")
+        .ok_or_else(|| format!("`{value}` is no export of a server; accepted is {ACCEPTED}"))?;
+    let server = match server.strip_prefix('[') {
+        Some(address) => address
+            .strip_suffix(']')
+            .filter(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => Some(server).filter(|name| !name.is_empty() && !name.contains([':', '/', '@'])),
+    }
+    .ok_or_else(|| format!("`{server}` names no server; accepted is {ACCEPTED}"))?;
+    add_target(
+        directives,
+        line,
+        Target::Nfs {
+            server: server.to_owned(),
+            export: format!("/{}", export.trim_end_matches('/')),
+            is_version_4: line.word == "nfs4",
+        },
+    )
+}
+
+fn take_ifc(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    let value = line.one("the name of a link: eth0")?.to_owned();
+    line.once(&mut directives.ifc, value)
+}
+
+fn add_target(directives: &mut Directives, line: &Line<'_>, target: Target) -> Result<(), String> {
     if let Some(before) = directives
         .targets
         .iter()
@@ -439,6 +504,7 @@ fn take_seconds(directives: &mut Directives, line: &Line<'_>) -> Result<(), Stri
     let slot = match line.word {
         "disk_timeout" => &mut directives.disk_timeout_s,
         "dump_deadline" => &mut directives.dump_deadline_s,
+        "link_delay" => &mut directives.link_delay_s,
         _ => &mut directives.stall_timeout_s,
     };
     line.once(slot, seconds)
@@ -492,6 +558,45 @@ mod tests {
         directives.targets[0].value.clone()
     }
 
+    fn only_device(text: &str) -> DeviceName {
+        match only_target(text) {
+            Target::Local { device, .. } => device,
+            other @ Target::Nfs { .. } => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn servers_are_taken_apart() {
+        let nfs = |text: &str| match only_target(text) {
+            Target::Nfs {
+                server,
+                export,
+                is_version_4,
+            } => (server, export, is_version_4),
+            other @ Target::Local { .. } => panic!("{other}"),
+        };
+        let of = |server: &str, export: &str, four| (server.to_owned(), export.to_owned(), four);
+        assert_eq!(nfs("net nas:/srv/crash/"), of("nas", "/srv/crash", false));
+        assert_eq!(nfs("nfs 10.0.2.2:/"), of("10.0.2.2", "/", false));
+        assert_eq!(nfs("nfs4 [fd00::2]:/a"), of("fd00::2", "/a", true));
+        assert_eq!(only_target("nfs [fd00::2]:/a").to_string(), "[fd00::2]:/a");
+        for (text, said) in [
+            ("nfs nas", "no export of a server"),
+            ("nfs :/a", "names no server"),
+            ("nfs fd00::2:/a", "names no server"),
+            ("nfs [nas]:/a", "names no server"),
+            ("net root@nas", "`ssh` is not supported yet"),
+            ("link_delay soon", "number of seconds"),
+            ("ifc eth0 eth1", "one word"),
+        ] {
+            let mistakes = mistakes(text.as_bytes());
+            assert!(mistakes.contains(said), "{text}: {mistakes}");
+        }
+        let directives = parsed("nfs nas:/a\nlink_delay 5\nifc eth1\n");
+        assert_eq!(directives.link_delay_s.unwrap().value, 5);
+        assert_eq!(directives.ifc.unwrap().value, "eth1");
+    }
+
     #[test]
     fn a_file_of_the_rhel_5_days_is_read_whole() {
         let directives = parsed(
@@ -509,7 +614,10 @@ mod tests {
         let targets: Vec<_> = directives
             .targets
             .iter()
-            .map(|at| (at.line, at.value.kind.word(), at.value.device.to_string()))
+            .map(|at| match &at.value {
+                Target::Local { kind, device } => (at.line, kind.word(), device.to_string()),
+                other @ Target::Nfs { .. } => (at.line, "nfs", other.to_string()),
+            })
             .collect();
         assert_eq!(
             targets,
@@ -560,18 +668,18 @@ mod tests {
             "ext3 LABEL=a\" \"b",
         ] {
             assert_eq!(
-                only_target(text).device,
+                only_device(text),
                 DeviceName::Label("a b".to_owned()),
                 "{text}"
             );
         }
         // A hash inside a word is no comment.
         assert_eq!(
-            only_target("ext3 LABEL=a#b").device,
+            only_device("ext3 LABEL=a#b"),
             DeviceName::Label("a#b".to_owned())
         );
         assert_eq!(
-            only_target("ext3 LABEL='#1'").device,
+            only_device("ext3 LABEL='#1'"),
             DeviceName::Label("#1".to_owned())
         );
     }
@@ -579,15 +687,15 @@ mod tests {
     #[test]
     fn every_device_form_and_action_is_taken() {
         assert_eq!(
-            only_target("raw PARTUUID=1a2b3c4d-02").device,
+            only_device("raw PARTUUID=1a2b3c4d-02"),
             DeviceName::PartUuid("1a2b3c4d-02".to_owned())
         );
         assert_eq!(
-            only_target("ext2 UUID=x-y").device,
+            only_device("ext2 UUID=x-y"),
             DeviceName::Uuid("x-y".to_owned())
         );
         assert_eq!(
-            only_target("ext4 /dev/disk/by-id/x=y").device,
+            only_device("ext4 /dev/disk/by-id/x=y"),
             DeviceName::Node("/dev/disk/by-id/x=y".to_owned())
         );
         for action in FailureAction::ALL {
@@ -689,8 +797,8 @@ mod tests {
                 &["`a.ko`", "without directory and `.ko`"],
             ),
             ("extra_modules ../x", &["`../x`"]),
-            ("nfs host:/export", &["`nfs` is not supported yet"]),
-            ("net root@host", &["`net` is not supported yet"]),
+            ("ssh root@host", &["`ssh` is not supported yet"]),
+            ("net root@host", &["`ssh` is not supported yet"]),
             ("virtiofs crash", &["`virtiofs` is not supported yet"]),
             ("path /a\u{1}b", &["control character"]),
         ] {

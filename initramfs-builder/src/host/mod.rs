@@ -11,6 +11,7 @@
 //! | mounts | `/proc/self/mountinfo`, `/proc/mounts`, `/etc/fstab` (the first that is there) |
 //! | first kernel's command line, swap | `/proc/cmdline`, `/proc/swaps` |
 //! | block devices | `/kdump.devices` ([`description`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
+//! | network | `/kdump.network` ([`network`]) where it is there, else the running kernel; `/etc/resolv.conf`, `/etc/hosts` |
 //! | keyboards | `/sys/class/input` |
 //! | whether modules need signatures | `/sys/kernel/security/lockdown`, `/sys/module/module/parameters/sig_enforce`, `/proc/sys/kernel/osrelease`, `/boot/config-RELEASE` |
 //! | shell | `/bin/busybox`, `/usr/bin/busybox` |
@@ -18,11 +19,13 @@
 pub mod description;
 pub mod devices;
 pub mod mounts;
+pub mod network;
 mod sysfs;
 mod zone;
 
 pub use devices::{Content, Device, Driver, Keyboard};
 pub use mounts::{FstabEntry, Mount};
+pub use network::Network;
 
 use crate::error::Mistakes;
 use std::fs;
@@ -50,6 +53,8 @@ pub struct Host {
     pub swaps: Vec<String>,
     /// Its block devices.
     pub devices: Vec<Device>,
+    /// Its network.
+    pub network: Network,
     /// Its keyboards.
     pub keyboards: Vec<Keyboard>,
     /// What could not be found out and was assumed.
@@ -71,6 +76,7 @@ impl Host {
             fstab: Vec::new(),
             swaps: Vec::new(),
             devices: Vec::new(),
+            network: Network::default(),
             keyboards: Vec::new(),
             warnings: Vec::new(),
         };
@@ -94,6 +100,7 @@ impl Host {
             Some(text) => description::parse(&host, &text)?,
             None => sysfs::read(&host),
         };
+        host.network = network::read(&host)?;
         host.keyboards = sysfs::read_keyboards(&host);
         Ok(host)
     }

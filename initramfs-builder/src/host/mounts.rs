@@ -16,6 +16,8 @@ pub struct Mount {
     pub directory: String,
     /// The device's major and minor number, where known.
     pub numbers: Option<(u32, u32)>,
+    /// The options of the file system itself.
+    pub options: String,
 }
 
 /// One line of `/etc/fstab`.
@@ -29,6 +31,8 @@ pub struct FstabEntry {
     pub target: String,
     /// The type.
     pub fstype: String,
+    /// The options.
+    pub options: String,
     /// It is not mounted at boot.
     pub is_noauto: bool,
 }
@@ -41,6 +45,7 @@ impl FstabEntry {
             fstype: self.fstype.clone(),
             directory: "/".to_owned(),
             numbers: None,
+            options: self.options.clone(),
         }
     }
 }
@@ -55,12 +60,14 @@ pub(super) fn parse_mountinfo(text: &str) -> Vec<Mount> {
             let (directory, target) = (place.next()?, place.next()?);
             let mut device = device.split(' ');
             let (fstype, source) = (device.next()?, device.next()?);
+            let options = device.next().unwrap_or("").to_owned();
             Some(Mount {
                 source: unescaped(source),
                 target: unescaped(target),
                 fstype: unescaped(fstype),
                 directory: unescaped(directory),
                 numbers: Some((major.parse().ok()?, minor.parse().ok()?)),
+                options,
             })
         })
         .collect()
@@ -87,6 +94,7 @@ pub(super) fn parse_fstab(text: &str) -> Vec<FstabEntry> {
                 source: unescaped(source).replace('"', ""),
                 target: unescaped(target),
                 fstype: unescaped(fstype),
+                options: options.to_owned(),
                 is_noauto: options.split(',').any(|option| option == "noauto"),
             })
         })
@@ -147,6 +155,7 @@ mod tests {
                 fstype: "ext3".to_owned(),
                 directory: "/mnt1".to_owned(),
                 numbers: Some((98, 0)),
+                options: "rw".to_owned(),
             }
         );
     }

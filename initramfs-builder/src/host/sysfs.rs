@@ -137,7 +137,7 @@ fn parent_directory(directory: &str) -> Option<&str> {
 }
 
 /// From the device tree's root to the disk: everything that has a driver, or says which it would like.
-fn driver_chain(host: &Host, directory: &str) -> Vec<Driver> {
+pub(super) fn driver_chain(host: &Host, directory: &str) -> Vec<Driver> {
     let last = |path: String| path.rsplit('/').next().map(str::to_owned);
     if let Some((before, behind)) = directory.split_once(NVME_SUBSYSTEM) {
         let name = behind.split('/').next().unwrap_or(behind);

@@ -2,7 +2,7 @@
 //! Devices: which one a line means, whether it may be used so, and what it will be known by.
 
 use super::Work;
-use super::goal::{Identified, Place};
+use super::goal::Identified;
 use crate::conf::DeviceName;
 use crate::filesystem::{self, Type};
 use crate::host::{Content, Device};
@@ -113,8 +113,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// What the device will be known by, and what its drivers and file system need.
-    pub(super) fn identify(&mut self, device: &Device, place: &Place, written: &str) -> Identified {
+    /// What the device will be known by, and what its drivers and its file system, if that is what counts, need.
+    pub(super) fn identify(
+        &mut self,
+        device: &Device,
+        fstype: Option<&str>,
+        written: &str,
+    ) -> Identified {
         let only = |tag: String| self.host.devices_of_tag(&tag).len() == 1;
         let uuid = device.uuid().filter(|uuid| only(format!("UUID={uuid}")));
         let label = device
@@ -127,7 +132,7 @@ impl<'a> Work<'a> {
             .as_deref()
             .filter(|uuid| only(format!("PARTUUID={uuid}")));
         let mut known = vec![];
-        if *place != Place::Raw {
+        if fstype.is_some() {
             known.push(uuid.map(|uuid| ("uuid", uuid, "the file system's UUID")));
             known.push(partuuid.map(|uuid| ("partuuid", uuid, "the partition's UUID")));
             known.push(label.map(|label| ("label", label, "the file system's label")));
@@ -158,7 +163,7 @@ impl<'a> Work<'a> {
             self.warnings
                 .push(format!("what is on {} is not known: {reason}", device.node));
         }
-        self.need_device(device, place);
+        self.need_device(device, fstype);
         let how = if written == device.node {
             format!("{what} of {}", device.node)
         } else {
@@ -173,7 +178,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn need_device(&mut self, device: &Device, place: &Place) {
+    fn need_device(&mut self, device: &Device, fstype: Option<&str>) {
         let disk = device.parent.as_ref().unwrap_or(&device.node);
         if device.drivers.is_empty() {
             self.warnings.push(format!(
@@ -183,12 +188,12 @@ impl<'a> Work<'a> {
         for driver in &device.drivers {
             self.need(Want::Driver(driver.clone()), format!("disk {disk}"));
         }
-        if let Place::Filesystem { fstype, .. } = place {
+        if let Some(fstype) = fstype {
             let by = format!("file system of {}", device.node);
             for module in Type::of(fstype).map_or(&[][..], |known| known.modules) {
                 self.need(Want::Name((*module).to_owned()), by.clone());
             }
-            self.need(Want::Filesystem(fstype.clone()), by);
+            self.need(Want::Filesystem(fstype.to_owned()), by);
         }
     }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What will be done, with all that the record needs to own.
 
+use super::network::Way;
 use crate::error::Mistake;
 use crate::modules::closure::{Chosen, Need};
 use config::{
     Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, Module,
-    Record, Role, RootFilesystem, TargetSpec, record,
+    Record, Role, RootFilesystem, Server, TargetSpec, record,
 };
+use std::net::IpAddr;
 
 /// What will be done, with all that the record needs to own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Resolved {
     pub final_action: FinalAction,
     /// The bound of each step.
     pub deadlines: Deadlines,
+    /// The ways to servers.
+    pub ways: Vec<Way>,
     /// In the order to be made.
     pub attempts: Vec<Goal>,
     /// The machine's root, where the failure action starts it.
@@ -42,19 +46,19 @@ pub struct Goal {
     pub origin: String,
     /// Where to.
     pub place: Place,
-    /// The device.
-    pub device: Identified,
     /// What and how.
     pub collect: CollectOptions,
 }
 
-/// Where a dump goes on a device.
+/// Where a dump goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// From its first byte.
-    Raw,
-    /// Into this directory of its file system.
+    /// To a device, from its first byte.
+    Raw(Identified),
+    /// Into a directory of a device's file system.
     Filesystem {
+        /// The device.
+        device: Identified,
         /// The type for `mount(2)`.
         fstype: String,
         /// Its options.
@@ -62,6 +66,77 @@ pub enum Place {
         /// The save path inside it.
         path: String,
     },
+    /// Into a directory of what a server exports.
+    Nfs {
+        /// The server's name.
+        server: String,
+        /// Its address now.
+        address: IpAddr,
+        /// What it exports.
+        export: String,
+        /// Options for `mount(2)`.
+        mount_options: String,
+        /// The save path inside the export.
+        path: String,
+        /// Which of the ways leads there.
+        way: usize,
+    },
+}
+
+impl Place {
+    /// The device; none for a server.
+    #[must_use]
+    pub const fn device(&self) -> Option<&Identified> {
+        match self {
+            Self::Raw(device) | Self::Filesystem { device, .. } => Some(device),
+            Self::Nfs { .. } => None,
+        }
+    }
+
+    /// What a message calls it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Raw(device) | Self::Filesystem { device, .. } => device.node.clone(),
+            Self::Nfs { server, export, .. } => format!("{server}:{export}"),
+        }
+    }
+
+    /// Both would write to the same directory or device.
+    pub(super) fn is_that_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Raw(one), Self::Raw(other)) => one.node == other.node,
+            (
+                Self::Filesystem {
+                    device: one,
+                    path,
+                    mount_options,
+                    ..
+                },
+                Self::Filesystem {
+                    device: other,
+                    path: other_path,
+                    mount_options: other_options,
+                    ..
+                },
+            ) => one.node == other.node && path == other_path && mount_options == other_options,
+            (
+                Self::Nfs {
+                    address,
+                    export,
+                    path,
+                    ..
+                },
+                Self::Nfs {
+                    address: other_address,
+                    export: other_export,
+                    path: other_path,
+                    ..
+                },
+            ) => address == other_address && export == other_export && path == other_path,
+            _ => false,
+        }
+    }
 }
 
 /// A device and what it will be known by.
@@ -106,26 +181,40 @@ impl Identified {
 }
 
 impl Goal {
-    /// Both would write to the same directory or device.
-    pub(super) fn is_at_the_place_of(&self, other: &Self) -> bool {
-        self.device.node == other.device.node && self.place == other.place
-    }
-
     /// As the record has it.
     #[must_use]
     pub fn target(&self) -> TargetSpec<'_> {
-        let device = self.device.spec();
         match &self.place {
-            Place::Raw => TargetSpec::Raw { device },
+            Place::Raw(device) => TargetSpec::Raw {
+                device: device.spec(),
+            },
             Place::Filesystem {
+                device,
                 fstype,
                 mount_options,
                 path,
             } => TargetSpec::Filesystem {
                 fstype,
-                device,
+                device: device.spec(),
                 mount_options,
                 path,
+            },
+            Place::Nfs {
+                server,
+                address,
+                export,
+                mount_options,
+                path,
+                way,
+            } => TargetSpec::Nfs {
+                server: Server {
+                    name: server,
+                    address: *address,
+                },
+                export,
+                mount_options,
+                path,
+                network: *way,
             },
         }
     }
@@ -152,6 +241,16 @@ impl Resolved {
                     ))
                 })?;
         }
+        let mut networks = heapless::Vec::new();
+        for way in &self.ways {
+            networks.push(way.spec()).map_err(|_| {
+                Mistake::new(format!(
+                    "the targets are reached in {} ways, and a record lists at most {}; take targets out",
+                    self.ways.len(),
+                    record::MAX_NETWORKS
+                ))
+            })?;
+        }
         let mut attempts = heapless::Vec::new();
         for goal in &self.attempts {
             attempts
@@ -176,6 +275,7 @@ impl Resolved {
             final_action: self.final_action,
             deadlines: self.deadlines,
             modules,
+            networks,
             attempts,
             root: self.root.as_ref().map(|root| RootFilesystem {
                 fstype: &root.fstype,

@@ -6,8 +6,11 @@
 
 mod device;
 mod goal;
+mod network;
+mod nfs;
 
 pub use goal::{Goal, Identified, Place, Resolved, Root};
+pub use network::Way;
 
 use crate::conf::{Directives, Target, TargetKind};
 use crate::error::{At, Mistake, Mistakes};
@@ -33,6 +36,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         mistakes: Mistakes::default(),
         warnings: host.warnings.clone(),
         needs: Vec::new(),
+        ways: Vec::new(),
     };
     let collect = work.collect();
     let path = directives
@@ -43,12 +47,17 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
     let mut attempts: Vec<Goal> = Vec::new();
     for target in &directives.targets {
         match work.target(target, path, &collect) {
-            Ok(goal) => match attempts.iter().find(|other| goal.is_at_the_place_of(other)) {
+            Ok(goal) => match attempts
+                .iter()
+                .find(|other| goal.place.is_that_of(&other.place))
+            {
                 Some(other) => work.mistake(
                     target.line,
                     format!(
                         "{} is {}, which {} names already; a second try at it would fail as the first",
-                        target.value.device, goal.device.node, other.origin
+                        target.value,
+                        goal.place.name(),
+                        other.origin
                     ),
                 ),
                 None => attempts.push(goal),
@@ -65,10 +74,13 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
     if directives.targets.is_empty() || goes_to_root {
         match work.root_goal(path, &collect) {
             Ok(goal) => {
-                if attempts.iter().any(|other| goal.is_at_the_place_of(other)) {
+                if attempts
+                    .iter()
+                    .any(|other| goal.place.is_that_of(&other.place))
+                {
                     work.warnings.push(format!(
                         "the root file system is a target already: no second try at {} when that fails",
-                        goal.device.node
+                        goal.place.name()
                     ));
                 } else {
                     attempts.push(goal);
@@ -142,6 +154,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             failure_action,
             final_action,
             deadlines: deadlines(directives),
+            ways: work.ways,
             attempts,
             root,
             needs: work.needs,
@@ -163,6 +176,9 @@ fn deadlines(directives: &Directives) -> Deadlines {
             *slot = at.value;
         }
     }
+    if let Some(delay) = directives.link_delay_s {
+        deadlines.network_s = deadlines.network_s.saturating_add(delay.value);
+    }
     deadlines
 }
 
@@ -182,6 +198,7 @@ struct Work<'a> {
     mistakes: Mistakes,
     warnings: Vec<String>,
     needs: Vec<Need>,
+    ways: Vec<Way>,
 }
 
 impl<'a> Work<'a> {
@@ -222,28 +239,36 @@ impl<'a> Work<'a> {
         path: &str,
         collect: &CollectOptions,
     ) -> Result<Goal, String> {
-        let target = &at.value;
-        let device = self.find(&target.device)?;
-        let place = match target.kind {
-            TargetKind::Raw => {
-                self.check_raw(device)?;
-                Place::Raw
-            }
-            TargetKind::Filesystem(fstype) => {
-                check_filesystem(fstype, device, path)?;
-                Place::Filesystem {
-                    fstype: fstype.word.to_owned(),
-                    mount_options: fstype.options.to_owned(),
-                    path: path.to_owned(),
+        let place = match &at.value {
+            Target::Local { kind, device: name } => {
+                let device = self.find(name)?;
+                let written = name.to_string();
+                match kind {
+                    TargetKind::Raw => {
+                        self.check_raw(device)?;
+                        Place::Raw(self.identify(device, None, &written))
+                    }
+                    TargetKind::Filesystem(fstype) => {
+                        check_filesystem(*fstype, device, path)?;
+                        Place::Filesystem {
+                            device: self.identify(device, Some(fstype.word), &written),
+                            fstype: fstype.word.to_owned(),
+                            mount_options: fstype.options.to_owned(),
+                            path: path.to_owned(),
+                        }
+                    }
                 }
             }
+            Target::Nfs {
+                server,
+                export,
+                is_version_4,
+            } => self.nfs(server, export, *is_version_4, path)?,
         };
-        let device = self.identify(device, &place, &target.device.to_string());
         Ok(Goal {
             role: Role::Configured,
             origin: format!("{}:{}", self.directives.file, at.line),
             place,
-            device,
             collect: collect.clone(),
         })
     }
@@ -254,6 +279,7 @@ impl<'a> Work<'a> {
         let device = found.device;
         check_filesystem(found.fstype, device, &found.inside)?;
         let place = Place::Filesystem {
+            device: self.identify(device, Some(found.fstype.word), &found.how),
             fstype: found.fstype.word.to_owned(),
             mount_options: if found.fstype.word == "btrfs" {
                 // The path begins at the top, whatever subvolume the running system has mounted.
@@ -263,7 +289,6 @@ impl<'a> Work<'a> {
             },
             path: found.inside,
         };
-        let identified = self.identify(device, &place, &found.how);
         let is_fall_back = !self.directives.targets.is_empty();
         Ok(Goal {
             role: if is_fall_back {
@@ -277,7 +302,6 @@ impl<'a> Work<'a> {
                 (false, _) => "as no target is set".to_owned(),
             },
             place,
-            device: identified,
             collect: collect.clone(),
         })
     }
@@ -300,16 +324,10 @@ impl<'a> Work<'a> {
                 ));
             }
         };
-        let fstype = found.fstype.word.to_owned();
-        let place = Place::Filesystem {
-            fstype: fstype.clone(),
-            mount_options: mount_options.clone(),
-            path: found.inside,
-        };
         Ok(Root {
-            fstype,
+            fstype: found.fstype.word.to_owned(),
             mount_options,
-            device: self.identify(found.device, &place, &found.how),
+            device: self.identify(found.device, Some(found.fstype.word), &found.how),
             init: init.to_owned(),
         })
     }
@@ -361,6 +379,7 @@ impl<'a> Work<'a> {
             fstype: device.kind()?.to_owned(),
             directory: "/".to_owned(),
             numbers: None,
+            options: String::new(),
         })
     }
 }
@@ -458,7 +477,10 @@ tmpfs /tmp tmpfs rw 0 0
             ]
         );
         assert_eq!(plan.failure_action, FailureAction::DumpToRootfs);
-        assert_eq!(plan.attempts[0].device.size_bytes, Some(1000));
+        assert_eq!(
+            plan.attempts[0].place.device().unwrap().size_bytes,
+            Some(1000)
+        );
         assert_eq!(plan.attempts[1].origin, "kdump.conf:2");
     }
 
@@ -549,7 +571,10 @@ tmpfs /tmp tmpfs rw 0 0
             ("ext2 /dev/vdc", "/dev/vdc"),
         ] {
             let plan = resolved(text);
-            assert_eq!(plan.attempts[0].device.spec().to_string(), id);
+            assert_eq!(
+                plan.attempts[0].place.device().unwrap().spec().to_string(),
+                id
+            );
             let by_name = plan
                 .warnings
                 .iter()
