@@ -269,9 +269,7 @@ pub fn collect_with<S: Source, K: Sink>(
                 None => codec::with(options.compression, codec_memory, |codec| {
                     dump.write(utsname, Lane::Here(codec), writer_memory, sink)
                 })
-                .ok_or(CollectError::Unsupported(
-                    "zstd cannot be written yet; -c, -l, -p compress with zlib, LZO, snappy",
-                ))?,
+                .ok_or(CollectError::Memory)?,
             }
         }
     }

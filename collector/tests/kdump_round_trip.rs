@@ -60,12 +60,7 @@ fn page(pfn: u64, bytes: usize) -> Vec<u8> {
 #[test]
 fn the_reader_finds_every_page_that_the_writer_was_given() {
     for page_bytes in [4096_usize, 16384, 65536] {
-        for compression in [
-            Compression::None,
-            Compression::Zlib,
-            Compression::Lzo,
-            Compression::Snappy,
-        ] {
+        for compression in Compression::ALL {
             let max_mapnr = 50_000;
             let pfns: Vec<u64> = (3..max_mapnr).step_by(page_bytes / 34).collect();
             let utsname = Utsname::new("Linux", "n", "6.12.0", "#1", "aarch64");

@@ -25,15 +25,28 @@ impl<'m> Heads<'m> {
         entries.first_chunk_mut().map(Self)
     }
 
-    /// Where a word like this was last seen; from now on, it is here.
+    /// Bits of a hash.
+    pub(super) const BITS: u32 = HASH_BITS;
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.0.fill([0; ENTRY_BYTES]);
+    }
+
+    /// Where something with this hash was last seen; from now on, it is here.
     #[inline(always)]
-    fn replace(&mut self, word: u32, at: usize) -> usize {
-        let hash = word.wrapping_mul(0x9e37_79b1) >> (u32::BITS - HASH_BITS);
-        let entry = &mut self.0[hash as usize];
+    pub(super) fn replace(&mut self, hash: usize, at: usize) -> usize {
+        let entry = &mut self.0[hash & (ENTRIES - 1)];
         let earlier = u16::from_le_bytes(*entry);
         *entry = (at as u16).to_le_bytes();
         usize::from(earlier)
     }
+}
+
+/// Of four bytes.
+#[inline(always)]
+fn hash(word: u32) -> usize {
+    (word.wrapping_mul(0x9e37_79b1) >> (u32::BITS - HASH_BITS)) as usize
 }
 
 /// Takes what was found.
@@ -61,7 +74,7 @@ pub(super) fn find<S: Sequences>(
     heads: &mut Heads<'_>,
     sequences: &mut S,
 ) -> Option<usize> {
-    heads.0.fill([0; ENTRY_BYTES]);
+    heads.clear();
     let mut from = 0;
     let Some(last) = window.len().checked_sub(MIN_MATCH) else {
         return Some(from);
@@ -69,7 +82,7 @@ pub(super) fn find<S: Sequences>(
     let mut at = 1;
     while at <= last {
         let word = window.word(at);
-        let mut earlier = heads.replace(word, at);
+        let mut earlier = heads.replace(hash(word), at);
         if window.word(earlier) != word || at - earlier > S::MAX_DISTANCE {
             at += 1 + (at - from) / PATIENCE;
             continue;
@@ -86,7 +99,7 @@ pub(super) fn find<S: Sequences>(
         at = start + length;
         from = at;
         if at <= last {
-            heads.replace(window.word(at - 1), at - 1);
+            heads.replace(hash(window.word(at - 1)), at - 1);
         }
     }
     Some(from)

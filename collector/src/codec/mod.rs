@@ -9,6 +9,7 @@ mod samples;
 pub mod snappy;
 mod window;
 pub mod zlib;
+pub mod zstd;
 
 use config::Compression;
 
@@ -39,13 +40,14 @@ pub enum Codec<'m> {
     Lzo(lzo::Encoder<'m>),
     /// Snappy's raw format.
     Snappy(snappy::Encoder<'m>),
+    /// RFC 8878.
+    Zstd(&'m mut zstd::Encoder<'m>),
 }
 
 /// Bytes of memory that [`with`] needs, whatever the compression. How many of them are touched depends on the page size.
-pub const MEMORY_BYTES: usize = lzo::Encoder::MEMORY_BYTES;
+pub const MEMORY_BYTES: usize = zstd::Encoder::MEMORY_BYTES;
 
-/// Calls `work` with the codec of a compression, which works in `memory`; none when that has fewer than [`MEMORY_BYTES`],
-/// or for a compression that cannot be written yet.
+/// Calls `work` with the codec of a compression, which works in `memory`; none when that has fewer than [`MEMORY_BYTES`].
 pub fn with<R>(
     compression: Compression,
     memory: &mut [u8],
@@ -58,7 +60,10 @@ pub fn with<R>(
         Compression::Snappy => {
             snappy::Encoder::new(memory).map(|encoder| work(Codec::Snappy(encoder)))
         }
-        Compression::Zstd => None,
+        Compression::Zstd => {
+            let mut encoder = zstd::Encoder::new(memory)?;
+            Some(work(Codec::Zstd(&mut encoder)))
+        }
     }
 }
 
@@ -71,6 +76,7 @@ impl Codec<'_> {
             Self::Zlib(_) => Compression::Zlib,
             Self::Lzo(_) => Compression::Lzo,
             Self::Snappy(_) => Compression::Snappy,
+            Self::Zstd(_) => Compression::Zstd,
         }
     }
 
@@ -84,6 +90,7 @@ impl Codec<'_> {
             Self::Zlib(encoder) => encoder.compress(page, out),
             Self::Lzo(encoder) => encoder.compress(page, out),
             Self::Snappy(encoder) => encoder.compress(page, out),
+            Self::Zstd(encoder) => encoder.compress(page, out),
         }
     }
 }

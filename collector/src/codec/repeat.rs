@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What decoders do with untrusted streams: take bytes from the front, repeat what was written. Nothing here panics.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
+)]
+
 /// The bytes of a stream that have not been looked at yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
@@ -63,15 +72,22 @@ impl<'a> Output<'a> {
         let start = self.done.checked_sub(distance).filter(|_| distance > 0)?;
         let end = self.done.checked_add(length)?;
         let page = self.page.get_mut(start..end)?;
-        // What is there already grows with each copy when the repetition overlaps itself.
-        let mut there = distance;
-        while there < page.len() {
-            let (from, to) = page.split_at_mut_checked(there)?;
-            let now = to.len().min(from.len());
-            to.get_mut(..now)?.copy_from_slice(from.get(..now)?);
-            there = there.checked_add(now)?;
-        }
+        repeat_from(page, distance)?;
         self.done = end;
         Some(())
     }
+}
+
+/// Fills `bytes` from `distance` on, each with what stands so many bytes before it.
+#[inline]
+pub(super) fn repeat_from(bytes: &mut [u8], distance: usize) -> Option<()> {
+    // What is there already grows with each copy when the repetition overlaps itself.
+    let mut there = distance;
+    while there < bytes.len() {
+        let (from, to) = bytes.split_at_mut_checked(there)?;
+        let now = to.len().min(from.len());
+        to.get_mut(..now)?.copy_from_slice(from.get(..now)?);
+        there = there.checked_add(now)?;
+    }
+    Some(())
 }

@@ -78,7 +78,19 @@ impl<'m> Window<'m> {
     /// How many bytes from `at` on equal those from `earlier` on, of which `known` do.
     #[inline(always)]
     pub(super) fn match_length(&self, earlier: usize, at: usize, known: usize) -> usize {
-        let most = self.len - at;
+        self.match_length_to(earlier, at, known, self.len)
+    }
+
+    /// The same for no bytes beyond `end`.
+    #[inline(always)]
+    pub(super) fn match_length_to(
+        &self,
+        earlier: usize,
+        at: usize,
+        known: usize,
+        end: usize,
+    ) -> usize {
+        let most = end - at;
         let mut length = known;
         while length < most {
             let differing = self.double_word(earlier + length) ^ self.double_word(at + length);

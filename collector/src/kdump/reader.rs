@@ -3,8 +3,8 @@
 
 use super::facts::Bitmap;
 use super::header::{
-    FLAG_INCOMPLETE, FLAG_LZO, FLAG_SNAPPY, FLAG_ZLIB, HEADER_BYTES, Header, HeaderError,
-    MAX_BLOCK_BYTES, MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
+    FLAG_INCOMPLETE, FLAG_LZO, FLAG_SNAPPY, FLAG_ZLIB, FLAG_ZSTD, HEADER_BYTES, Header,
+    HeaderError, MAX_BLOCK_BYTES, MAX_SUB_HEADER_BYTES, PAGE_DESC_BYTES, PageDesc, SubHeader,
 };
 use super::run::as_u64;
 use crate::address::Pfn;
@@ -124,6 +124,7 @@ pub struct Reader<'m, S> {
     window_at: Option<u64>,
     data: &'m mut [u8],
     inflater: DecompressorOxide,
+    zstd: codec::zstd::Decoder,
 }
 
 impl<'m, S: Source> Reader<'m, S> {
@@ -214,6 +215,7 @@ impl<'m, S: Source> Reader<'m, S> {
             window_at: None,
             data,
             inflater: DecompressorOxide::new(),
+            zstd: codec::zstd::Decoder::new(),
         };
         reader.count()?;
         if let Some((start, end)) = reader.part {
@@ -394,7 +396,7 @@ impl<'m, S: Source> Reader<'m, S> {
         let bytes = usize::try_from(desc.bytes).unwrap_or(usize::MAX);
         match desc.flags {
             0 if bytes == page.len() => read(&mut self.source, desc.offset, page),
-            FLAG_ZLIB | FLAG_LZO | FLAG_SNAPPY if bytes <= page.len() => {
+            FLAG_ZLIB | FLAG_LZO | FLAG_SNAPPY | FLAG_ZSTD if bytes <= page.len() => {
                 let data = self
                     .data
                     .get_mut(..bytes)
@@ -403,11 +405,12 @@ impl<'m, S: Source> Reader<'m, S> {
                 let whole = match desc.flags {
                     FLAG_LZO => codec::lzo::decompress(data, page).is_some(),
                     FLAG_SNAPPY => codec::snappy::decompress(data, page).is_some(),
+                    FLAG_ZSTD => self.zstd.decompress(data, page).is_some(),
                     _ => inflate(&mut self.inflater, data, page),
                 };
                 whole.then_some(()).ok_or(ReadError::DamagedPage(pfn))
             }
-            0 | FLAG_ZLIB | FLAG_LZO | FLAG_SNAPPY => Err(ReadError::DamagedPage(pfn)),
+            0 | FLAG_ZLIB | FLAG_LZO | FLAG_SNAPPY | FLAG_ZSTD => Err(ReadError::DamagedPage(pfn)),
             flags => Err(ReadError::Unsupported(pfn, flags)),
         }
     }

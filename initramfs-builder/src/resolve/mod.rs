@@ -17,7 +17,7 @@ use crate::error::{At, Mistake, Mistakes};
 use crate::filesystem::{self, Type};
 use crate::host::{Device, Host, Mount};
 use crate::modules::closure::{Need, Want};
-use config::{CollectOptions, Compression, Deadlines, FailureAction, FinalAction, Format, Role};
+use config::{CollectOptions, Deadlines, FailureAction, FinalAction, Format, Role};
 use device::{check_filesystem, supported};
 
 /// The save path when the configuration names none.
@@ -209,12 +209,12 @@ impl<'a> Work<'a> {
         });
     }
 
-    /// The collector's options, with what is not there yet replaced or refused.
+    /// The collector's options, with what is not there yet refused.
     fn collect(&mut self) -> CollectOptions {
         let Some(at) = &self.directives.core_collector else {
             return CollectOptions::standard();
         };
-        let mut collect = at.value.clone();
+        let collect = at.value.clone();
         if collect.format == Format::Elf {
             self.mistake(
                 at.line,
@@ -222,13 +222,6 @@ impl<'a> Work<'a> {
                  an unfiltered ELF copy"
                     .to_owned(),
             );
-        }
-        if matches!(collect.compression, Compression::Zstd) {
-            self.warnings.push(format!(
-                "{}:{}: {} is not supported yet; pages are compressed with zlib",
-                self.directives.file, at.line, collect.compression
-            ));
-            collect.compression = Compression::Zlib;
         }
         collect
     }
@@ -390,6 +383,7 @@ mod tests {
     use crate::conf;
     use crate::host::tests::Tree;
     use crate::modules::closure::Chosen;
+    use config::Compression;
     use config::{TargetSpec, record};
 
     const DEVICES: &str = "\
@@ -750,18 +744,22 @@ tmpfs /tmp tmpfs rw 0 0
     }
 
     #[test]
-    fn compression_that_is_not_there_is_replaced_and_told() {
-        let plan = resolved("core_collector makedumpfile -z -d 1,31\nraw /dev/vdb2");
-        let collect = &plan.attempts[0].collect;
-        assert_eq!(
-            (collect.compression, collect.levels.len()),
-            (Compression::Zlib, 2)
-        );
-        assert!(
-            plan.warnings[0].starts_with("kdump.conf:1: zstd is not supported yet"),
-            "{:?}",
-            plan.warnings
-        );
+    fn every_compression_is_taken_as_it_is_asked_for() {
+        for (option, compression) in [
+            ("-c", Compression::Zlib),
+            ("-l", Compression::Lzo),
+            ("-p", Compression::Snappy),
+            ("-z", Compression::Zstd),
+        ] {
+            let line = format!("core_collector makedumpfile {option} -d 1,31\nraw /dev/vdb2");
+            let plan = resolved(&line);
+            let collect = &plan.attempts[0].collect;
+            assert_eq!(
+                (collect.compression, collect.levels.len()),
+                (compression, 2)
+            );
+            assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+        }
         assert_eq!(
             resolved("core_collector cp").attempts[0].collect,
             CollectOptions::copy()

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! LZO1X streams back to pages, whoever wrote them.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
+)]
+
 use super::super::repeat::{Input, Output};
 
 /// Decompresses `stream` into `page`. None when it is no LZO1X stream, or not one of exactly a page; then the page's

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Snappy's raw format back to pages, whoever wrote it.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
+)]
+
 use super::super::repeat::{Input, Output};
 
 /// Decompresses `stream` into `page`. None when it is not in snappy's raw format, or not exactly a page; then the page's

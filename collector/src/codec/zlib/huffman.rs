@@ -2,7 +2,7 @@
 //! Prefix codes of limited length, made from counts. Source: RFC 1951 section 3.2.2.
 
 /// Room for the symbols of any alphabet, and a mask for it.
-pub(super) const ROOM: usize = 512;
+pub(in crate::codec) const ROOM: usize = 512;
 const MASK: usize = ROOM - 1;
 /// The longest code word that the format allows.
 const MOST_BITS: usize = 15;
@@ -14,13 +14,13 @@ const SYMBOL_BITS: u32 = 9;
 
 /// A symbol with its count above it, so that leaves sort by their count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Leaf(u32);
+pub(in crate::codec) struct Leaf(u32);
 
 impl Leaf {
-    pub(super) const NONE: Self = Self(0);
+    pub(in crate::codec) const NONE: Self = Self(0);
 
     #[inline(always)]
-    pub(super) const fn symbol(self) -> usize {
+    pub(in crate::codec) const fn symbol(self) -> usize {
         self.0 as usize & MASK
     }
 
@@ -32,24 +32,24 @@ impl Leaf {
 
 /// A code word, its first bit lowest, and the number of extra bits that follow it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Word {
-    pub(super) bits: u16,
-    pub(super) len: u8,
-    pub(super) extra_bits: u8,
+pub(in crate::codec) struct Word {
+    pub(in crate::codec) bits: u16,
+    pub(in crate::codec) len: u8,
+    pub(in crate::codec) extra_bits: u8,
 }
 
 /// A code that was made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Made {
+pub(in crate::codec) struct Made {
     /// Symbols that have a word: the first ones of `used`.
-    pub(super) used: usize,
+    pub(in crate::codec) used: usize,
     /// Bits that all symbols take together, without their extra bits.
-    pub(super) bits: u32,
+    pub(in crate::codec) bits: u32,
 }
 
 /// Memory to make codes in.
 #[derive(Debug)]
-pub(super) struct Builder {
+pub(in crate::codec) struct Builder {
     /// The symbols that occur as leaves, rarest first.
     leaves: [Leaf; ROOM],
     /// Inner nodes of the tree: first their weight, then their parent's place, then their depth.
@@ -57,7 +57,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) const fn new() -> Self {
+    pub(in crate::codec) const fn new() -> Self {
         Self {
             leaves: [Leaf::NONE; ROOM],
             nodes: [0; ROOM],
@@ -68,7 +68,7 @@ impl Builder {
     ///
     /// No word is longer than `limit`, and the code is complete: decoders refuse one with gaps. So where fewer than two
     /// symbols occur, others get a word too. `limit` is at most 15 and has room for all symbols.
-    pub(super) fn make(
+    pub(in crate::codec) fn make(
         &mut self,
         counts: &[u16],
         limit: usize,

@@ -9,9 +9,9 @@
 )]
 
 mod adler;
-mod bits;
+pub(super) mod bits;
 mod block;
-mod huffman;
+pub(super) mod huffman;
 mod matches;
 mod symbols;
 
