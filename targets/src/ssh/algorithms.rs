@@ -3,12 +3,12 @@
 //!
 //! Source: RFC 4253 section 7.1; OpenSSH 9.6 `PROTOCOL` section 1.10 for strict key exchange.
 
-use super::cipher::CipherKind;
 use super::error::SshError;
 use super::public_key::PublicKey;
 use super::transport::message;
 use super::wire::{Reader, Writer, names};
 use crate::text::Text;
+use packet_cipher::CipherKind;
 
 /// The longest message that [`Offer::write`] makes.
 pub(crate) const INIT_BYTES: usize = 640;

@@ -4,7 +4,6 @@
 //! Source: RFC 4253 sections 7.2 and 8, RFC 5656 section 4, RFC 8731.
 
 use super::algorithms::Agreement;
-use super::cipher::{KEY_BYTES, NONCE_BYTES};
 use super::error::SshError;
 use super::public_key::{PublicKey, fingerprint};
 use super::random::Random;
@@ -12,6 +11,7 @@ use super::wire::{Reader, Writer};
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::{PublicKey as P256Point, SecretKey as P256Secret};
+use packet_cipher::{KEY_BYTES, NONCE_BYTES};
 use sha2::{Digest as _, Sha256};
 
 /// Our half of the secret, used once.

@@ -23,7 +23,6 @@ mod algorithms;
 mod auth;
 mod base64;
 mod channel;
-mod cipher;
 mod command;
 mod error;
 mod exchange;

@@ -44,8 +44,11 @@ pub struct Memory<'m> {
     /// How much it is.
     pub size_bytes: u64,
     /// Reads what lies at an offset.
-    pub read_at: &'m mut dyn FnMut(u64, &mut [u8]) -> Result<(), IoError>,
+    pub read_at: Read<'m>,
 }
+
+/// Fills the bytes with what lies at an offset.
+pub type Read<'m> = &'m mut dyn FnMut(u64, &mut [u8]) -> Result<(), IoError>;
 
 /// A generator of random numbers: SHA-256 over a secret state that changes with each use.
 pub struct Random {

@@ -8,7 +8,6 @@
 use super::algorithms::Offer;
 use super::auth;
 use super::channel::{Channel, INBOX_BYTES, Program};
-use super::cipher::CipherKind;
 use super::command::{self, Verb};
 use super::error::SshError;
 use super::key_file::UserKey;
@@ -21,6 +20,7 @@ use crate::text::{Name, Text};
 use collector::{IoError, Sink};
 use core::cell::RefCell;
 use core::fmt;
+use packet_cipher::CipherKind;
 
 /// What a file is called until it is complete.
 const INCOMPLETE: &str = "-incomplete";

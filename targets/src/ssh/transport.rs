@@ -4,7 +4,6 @@
 //! Source: RFC 4253.
 
 use super::algorithms::{INIT_BYTES, Offer};
-use super::cipher::{Cipher, LENGTH_BYTES, TAG_BYTES};
 use super::error::SshError;
 use super::exchange::{Secret, Transcript};
 use super::random::Random;
@@ -14,6 +13,7 @@ use crate::clock::now;
 use crate::text::Text;
 use core::ops::Range;
 use core::time::Duration;
+use packet_cipher::{Cipher, LENGTH_BYTES, TAG_BYTES};
 
 /// The numbers of messages.
 pub(crate) mod message {
