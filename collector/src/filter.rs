@@ -168,6 +168,17 @@ impl Filter {
             .saturating_sub(piece.start)
             .wrapping_mul(u64::try_from(size).unwrap_or(0));
         let address = VirtAddr(vmcore.abi().truncate(first_page.0.wrapping_add(skipped)));
+        if pfn == batch_start {
+            // Where one block reaches over the whole batch, and free memory is most often in such, its first struct page
+            // is all that need be read.
+            let head = view_virtual(vmcore, address, size.saturating_mul(2), scratch);
+            if let Some((page, second)) = head.and_then(|head| head.split_at_checked(size))
+                && let Verdict::Exclude(kind, count) = self.rules.verdict(page, Some(second), pfn)
+                && pfn.saturating_add(count) >= end
+            {
+                return self.exclude(window, stats, kind, pfn, pfn.saturating_add(count));
+            }
+        }
         let count = usize::try_from(batch_end.saturating_sub(batch_start)).unwrap_or(0);
         let Some(pages) = view_virtual(vmcore, address, count.saturating_mul(size), scratch) else {
             self.unknown_pages = self.unknown_pages.saturating_add(end.saturating_sub(pfn));
