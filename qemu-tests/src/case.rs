@@ -29,6 +29,8 @@ pub struct Case<'a> {
     pub processors: u32,
     /// How many of them the capture kernel takes.
     pub capture_processors: u32,
+    /// Words for the capture kernel's command line.
+    pub capture_arguments: &'a str,
     /// The guest's processor, as QEMU calls it.
     pub cpu_model: &'static str,
     /// The guest's memory.
@@ -56,6 +58,7 @@ impl<'a> Case<'a> {
             conf,
             processors: 1,
             capture_processors: 1,
+            capture_arguments: "",
             cpu_model: "qemu64",
             memory_mib: 512,
             crashkernel: "128M",
@@ -82,6 +85,8 @@ impl<'a> Case<'a> {
         let mut cycle = machine.cycle(&kernel, &conf)?;
         cycle.processors = self.processors;
         cycle.capture_processors = self.capture_processors;
+        self.capture_arguments
+            .clone_into(&mut cycle.capture_arguments);
         cycle.cpu_model = self.cpu_model;
         cycle.memory_mib = self.memory_mib;
         self.crashkernel.clone_into(&mut cycle.crashkernel);
