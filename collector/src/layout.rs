@@ -59,8 +59,8 @@ impl Layout {
         });
         // What the kernel says of itself can be believed where its page tables lead to it.
         let known = match &checked {
-            Ok(_) if level.zero_rule_only() != level => Known::resolve(vmcore, memory),
-            _ => Known::told(vmcore.vmcoreinfo()),
+            Ok(_) => Known::resolve(vmcore, memory),
+            Err(_) => Known::told(vmcore.vmcoreinfo()),
         };
         let filter = checked.and_then(|_| resolve_filter(vmcore, &known, level, observer));
         match filter {

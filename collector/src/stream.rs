@@ -11,6 +11,9 @@ use crate::address::VirtAddr;
 /// Fills the buffer with the first kernel's memory from the address on; false where that cannot be had.
 pub(crate) type ReadVirtual<'a> = &'a mut dyn FnMut(VirtAddr, &mut [u8]) -> bool;
 
+/// What is mapped as a whole on every machine.
+const PAGE_BYTES: u64 = 4096;
+
 /// A stretch of virtual memory that is gone through from its beginning to its end.
 pub(crate) struct Stream<'r, 'b> {
     read: ReadVirtual<'r>,
@@ -84,25 +87,36 @@ impl<'r, 'b> Stream<'r, 'b> {
             self.to = self.to.saturating_sub(self.from);
             self.from = 0;
         }
-        let room = self.buf.len().saturating_sub(self.to);
-        let more = room.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let end = self.to.checked_add(more)?;
-        if end < wanted {
-            return None;
+        loop {
+            let room = self.buf.len().saturating_sub(self.to);
+            let most = room.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            // What is behind the next page may not be there, nor belong to the stretch.
+            let in_page = PAGE_BYTES.saturating_sub(self.next.0 % PAGE_BYTES);
+            let least = most.min(usize::try_from(in_page).unwrap_or(most));
+            self.read_more(most).or_else(|| self.read_more(least))?;
+            if self.to >= wanted {
+                return Some(());
+            }
         }
+    }
+
+    /// Reads so many bytes behind what is at hand.
+    fn read_more(&mut self, count: usize) -> Option<()> {
+        let end = self.to.checked_add(count).filter(|_| count > 0)?;
         let place = self.buf.get_mut(self.to..end)?;
         if !(self.read)(self.next, place) {
             return None;
         }
-        let more = u64::try_from(more).ok()?;
-        self.next = VirtAddr(self.next.0.wrapping_add(more));
-        self.left = self.left.saturating_sub(more);
+        let count = u64::try_from(count).ok()?;
+        self.next = VirtAddr(self.next.0.wrapping_add(count));
+        self.left = self.left.saturating_sub(count);
         self.to = end;
         Some(())
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod tests {
     use super::*;
 
@@ -130,6 +144,19 @@ mod tests {
             assert_eq!(stream.take(4), Some(&memory[0xd4..0xd8]));
             assert_eq!(stream.peek_some(), None, "the stretch ends");
         }
+    }
+
+    #[test]
+    fn memory_may_end_behind_what_is_wanted() {
+        let mut read = |address: VirtAddr, buf: &mut [u8]| {
+            buf.fill(7);
+            address.0 + buf.len() as u64 <= 0x3000
+        };
+        let mut buf = [0; 0x4000];
+        let mut stream = Stream::new(&mut read, &mut buf, VirtAddr(0x1800), u64::MAX);
+        assert_eq!(stream.take(0x1000).map(<[u8]>::len), Some(0x1000));
+        assert_eq!(stream.take(0x800).map(<[u8]>::len), Some(0x800));
+        assert_eq!(stream.take(1), None);
     }
 
     #[test]

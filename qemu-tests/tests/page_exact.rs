@@ -168,6 +168,13 @@ impl Captured {
 
     /// The manifest counts the pages by kind as the second classifier does.
     fn counts_are_told(&self, result: &Comparison) -> Result<()> {
+        // The kernel's own counters agree with what was found, or the level would be another.
+        ensure!(
+            self.manifest["level_used"] == self.plan.level,
+            "level {} was asked for: {}",
+            self.plan.level,
+            self.manifest
+        );
         let pages = &self.manifest["pages"];
         let of = |kind| result.kinds.get(&kind).copied().unwrap_or(0);
         let zero = if self.plan.level & 1 == 0 {
@@ -229,10 +236,51 @@ impl Captured {
         Ok(())
     }
 
+    /// The host command keeps the same pages of a vmcore whose VMCOREINFO lacks all that tells pages apart: what they are
+    /// is then told by the kernel's own description of its types, which is in the same memory.
+    fn the_kernel_tells_what_vmcoreinfo_lacks(&self) -> Result<()> {
+        let work = self.machine.work();
+        let saved = self.open()?;
+        let core = readers::rebuild_vmcore(&saved, &self.ram, work)?;
+        let file = OpenOptions::new().read(true).write(true).open(&core)?;
+        let mut head = vec![0; 64 << 10];
+        file.read_exact_at(&mut head, 0)?;
+        let mut hidden = Vec::new();
+        for start in 0..head.len() {
+            let rest = &head[start..];
+            if !PAGE_KEYS.iter().any(|key| rest.starts_with(key.as_bytes())) {
+                continue;
+            }
+            let end = rest.iter().position(|&byte| byte == b'=').unwrap_or(0);
+            hidden.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+            // No key begins like this.
+            file.write_all_at(b"-", start as u64)?;
+        }
+        ensure!(hidden.len() >= 10, "VMCOREINFO had only {hidden:?}");
+        let out = work.join("told-by-the-kernel.kdump");
+        run(Command::new(artifacts::vmcore()?)
+            .args(["-f", "-d", "31"])
+            .args([&core, &out]))?;
+        let dump = Dumpfile::open(&out)?;
+        let classifier = page_exact::classifier(&saved, &self.ram)?;
+        let result = page_exact::compare_set(&dump, &classifier, 31);
+        ensure!(result.is_exact(), "without {hidden:?}: {result}");
+        Ok(())
+    }
+
     fn clean_up(self) -> Result<()> {
         self.machine.clean_up()
     }
 }
+
+/// How the keys of VMCOREINFO begin that tell what a page is.
+const PAGE_KEYS: [&str; 5] = [
+    "NUMBER(PAGE_",
+    "NUMBER(PG_",
+    "OFFSET(page.",
+    "SIZE(page)",
+    "LENGTH(zone.free_area)",
+];
 
 /// The guest's work left pages of these kinds, so that the comparison is about something.
 fn has_work(result: &Comparison) {
@@ -268,6 +316,7 @@ fn a_busy_machine_with_a_broken_page_at_level_31_on_6_12() -> Result<()> {
     let broken = result.kinds.get(&PageKind::HwPoison).copied();
     assert_eq!(broken, Some(1), "{result}");
     captured.every_level_is_right(false)?;
+    captured.the_kernel_tells_what_vmcoreinfo_lacks()?;
     captured.clean_up()
 }
 

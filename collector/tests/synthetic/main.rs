@@ -21,3 +21,4 @@ mod old_logs;
 mod old_machine;
 mod ring;
 mod threads;
+mod told_by_kernel;

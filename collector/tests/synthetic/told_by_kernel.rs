@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A kernel that says of itself what its VMCOREINFO does not: its symbols, the description of its types, and how many
+//! pages of which kind it counts.
+//!
+//! Sources: Linux 6.12 `scripts/kallsyms.c`, `Documentation/bpf/btf.rst`, `include/linux/mmzone.h`.
+
+use std::collections::BTreeSet;
+
+use collector::Stats;
+
+use crate::dumpfile::Dumpfile;
+use crate::levels::{Log, Run, V6_12, mixed};
+use crate::machine::{Compound, Config, Machine, MapKind, PAGE};
+
+/// Where the kernel's own tables are mapped: behind its image.
+const TABLES: u64 = 0xffff_ffff_8290_0000;
+
+/// What of a description is written.
+#[derive(Default)]
+struct Btf {
+    types: Vec<u8>,
+    names: Vec<u8>,
+}
+
+impl Btf {
+    fn name(&mut self, name: &str) -> u32 {
+        if self.names.is_empty() {
+            self.names.push(0);
+        }
+        if name.is_empty() {
+            return 0;
+        }
+        let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
+        let known = self
+            .names
+            .windows(wanted.len())
+            .position(|window| window == wanted);
+        if let Some(place) = known {
+            return place as u32 + 1;
+        }
+        self.names.extend(&wanted[1..]);
+        (self.names.len() - name.len() - 1) as u32
+    }
+
+    fn words(&mut self, words: &[u32]) {
+        self.types
+            .extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    }
+
+    fn enumeration(&mut self, name: &str, values: &[(&str, u32)]) {
+        let name = self.name(name);
+        self.words(&[name, (6 << 24) | values.len() as u32, 4]);
+        for (name, value) in values {
+            let name = self.name(name);
+            self.words(&[name, *value]);
+        }
+    }
+
+    /// `kind` is 4 for a struct, 5 for a union; fields are names, types and offsets in bytes.
+    fn structure(&mut self, kind: u32, name: &str, bytes: u32, fields: &[(&str, u32, u32)]) {
+        let name = self.name(name);
+        self.words(&[name, (kind << 24) | fields.len() as u32, bytes]);
+        for (name, of, offset) in fields {
+            let name = self.name(name);
+            self.words(&[name, *of, offset * 8]);
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let (types, names) = (self.types.len() as u32, self.names.len() as u32);
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for word in [24, 0, types, types, names] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(self.types);
+        bytes.extend(self.names);
+        bytes
+    }
+}
+
+/// What 6.12 says of its pages, as far as it matters.
+fn description() -> Vec<u8> {
+    let mut btf = Btf::default();
+    // 1: long; 2: page, with a union in a struct in a union; 6: an array of 11 in zone.
+    let long = btf.name("long");
+    btf.words(&[long, 1 << 24, 8, 64]);
+    btf.structure(4, "page", 64, &[("flags", 1, 0), ("", 3, 8), ("", 5, 48)]);
+    btf.structure(5, "", 40, &[("", 4, 0), ("compound_head", 1, 0)]);
+    btf.structure(
+        4,
+        "",
+        40,
+        &[("lru", 1, 0), ("mapping", 1, 16), ("private", 1, 32)],
+    );
+    btf.structure(5, "", 4, &[("page_type", 1, 0), ("_mapcount", 1, 0)]);
+    btf.words(&[0, 3 << 24, 0, 2, 1, 11]);
+    btf.structure(4, "zone", 1664, &[("free_area", 6, 192)]);
+    btf.enumeration(
+        "pageflags",
+        &[
+            ("PG_lru", 5),
+            ("PG_head", 6),
+            ("PG_owner_priv_1", 10),
+            ("PG_private", 14),
+            ("PG_swapbacked", 17),
+            ("PG_hwpoison", 20),
+            ("PG_swapcache", 10),
+        ],
+    );
+    btf.enumeration(
+        "pagetype",
+        &[
+            ("PGTY_buddy", 0xf0),
+            ("PGTY_offline", 0xf1),
+            ("PGTY_hugetlb", 0xf4),
+            ("PGTY_slab", 0xf5),
+        ],
+    );
+    btf.enumeration("zone_stat_item", &[("NR_FREE_PAGES", 0)]);
+    btf.enumeration(
+        "node_stat_item",
+        &[
+            ("NR_ANON_MAPPED", 16),
+            ("NR_FILE_PAGES", 18),
+            ("NR_SWAPCACHE", 35),
+        ],
+    );
+    btf.finish()
+}
+
+/// What the kernel counts.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    free: i64,
+    anonymous: i64,
+    file: i64,
+    swap: i64,
+}
+
+/// Puts symbols, description and counters into the machine. To be called before it is finished.
+fn install(machine: &mut Machine, counts: Counts) {
+    let mut image = Vec::new();
+    let mut put = |bytes: &[u8]| {
+        image.resize(image.len().next_multiple_of(16), 0_u8);
+        let address = TABLES + image.len() as u64;
+        image.extend(bytes);
+        address
+    };
+    let mut zone = [0_i64; 8];
+    zone[0] = counts.free;
+    let mut node = [0_i64; 40];
+    (node[16], node[18], node[35]) = (counts.anonymous, counts.file, counts.swap);
+    let bytes = |counters: &[i64]| -> Vec<u8> {
+        counters
+            .iter()
+            .flat_map(|count| count.to_le_bytes())
+            .collect()
+    };
+    let zones = put(&bytes(&zone));
+    let nodes = put(&bytes(&node));
+    let description = description();
+    let start = put(&description);
+    let base = 0xffff_ffff_8280_0000_u64;
+    let symbols = [
+        ("T_stext", base + 0x1000),
+        ("B__not_asked_for", zones - 1),
+        ("Bvm_zone_stat", zones),
+        ("Bvm_node_stat", nodes),
+        ("R__start_BTF", start),
+        ("R__stop_BTF", start + description.len() as u64),
+    ];
+    // Every letter stands for itself.
+    let mut names = Vec::new();
+    for (name, _) in symbols {
+        names.push(name.len() as u8);
+        names.extend(name.bytes());
+    }
+    let (mut texts, mut index) = (Vec::new(), Vec::new());
+    for letter in 0..=255_u8 {
+        index.extend((texts.len() as u16).to_le_bytes());
+        texts.extend([letter, 0]);
+    }
+    let offsets: Vec<u8> = symbols
+        .iter()
+        .flat_map(|(_, address)| ((base - 1).wrapping_sub(*address) as u32).to_le_bytes())
+        .collect();
+    let places = [
+        ("names", put(&names)),
+        ("num_syms", put(&(symbols.len() as u32).to_le_bytes())),
+        ("token_table", put(&texts)),
+        ("token_index", put(&index)),
+        ("offsets", put(&offsets)),
+        ("relative_base", put(&base.to_le_bytes())),
+    ];
+    for (name, address) in places {
+        machine.add_info(&format!("SYMBOL(kallsyms_{name})"), format!("{address:x}"));
+    }
+    machine.add_info("SYMBOL(_stext)", format!("{:x}", base + 0x1000));
+    image.resize(
+        image.len().next_multiple_of(PAGE as usize) + PAGE as usize,
+        0,
+    );
+    for (number, piece) in (0..).zip(image.chunks(PAGE as usize)) {
+        let page = machine.take_page() * PAGE;
+        machine.write(page, piece);
+        machine.map_page(TABLES + number * PAGE, page);
+    }
+}
+
+fn collect(machine: &Machine, level: u8) -> (BTreeSet<u64>, Stats, Log) {
+    let outcome = Run::default().collect(machine.vmcore(), level);
+    let dump = Dumpfile::read(&outcome.disk.bytes);
+    (
+        dump.pages.keys().copied().collect(),
+        outcome.result.unwrap(),
+        outcome.log,
+    )
+}
+
+/// The kinds of pages of the mixed machine, as the kernel would count them.
+const MIXED: Counts = Counts {
+    free: 1 + 32 + 1024,
+    anonymous: 8,
+    file: 20,
+    swap: 0,
+};
+
+fn machine(counts: Counts) -> Machine {
+    let config = Config {
+        map: MapKind::VmemmapSmall,
+        ..V6_12
+    };
+    let mut machine = mixed(config);
+    install(&mut machine, counts);
+    machine.finish();
+    machine
+}
+
+/// How the keys begin that tell what a page is.
+const PAGE_KEYS: [&str; 5] = [
+    "NUMBER(PAGE_",
+    "NUMBER(PG_",
+    "OFFSET(page.",
+    "SIZE(page)",
+    "LENGTH(zone.free_area)",
+];
+
+#[test]
+fn without_a_word_on_pages_in_vmcoreinfo_the_same_pages_are_left_out() {
+    let mut machine = machine(MIXED);
+    let before = machine.info.len();
+    machine
+        .info
+        .retain(|(key, _)| !PAGE_KEYS.iter().any(|start| key.starts_with(start)));
+    assert!(before - machine.info.len() > 14);
+    for level in [0, 2, 8, 16, 31] {
+        let (kept, stats, log) = collect(&machine, level);
+        assert_eq!(log.warnings, [""; 0]);
+        assert_eq!(stats.level_used.number(), level);
+        assert!(kept == machine.expected(level), "{level}");
+    }
+}
+
+#[test]
+fn a_description_that_cannot_be_read_costs_no_page() {
+    let mut machine = machine(MIXED);
+    machine.info.retain(|(key, _)| !key.contains("PAGE_BUDDY"));
+    for (key, value) in &mut machine.info {
+        if key.contains("kallsyms_names") {
+            *value = format!("{:x}", TABLES - 0x1000);
+        }
+    }
+    let (kept, stats, log) = collect(&machine, 31);
+    assert_eq!(kept, machine.expected(15));
+    assert_eq!(stats.free, 0);
+    assert_eq!(log.warnings.len(), 1, "{:?}", log.warnings);
+    let warning = &log.warnings[0];
+    assert!(warning.contains("PAGE_BUDDY"), "{warning}");
+    assert!(warning.contains("symbol table cannot be used"), "{warning}");
+}
+
+/// A machine with so many pages of a kind more than the mixed one, of which the kernel counts only those of that.
+fn crowded(kind: fn(&mut Machine, u64)) -> Machine {
+    let config = Config {
+        map: MapKind::VmemmapSmall,
+        ..V6_12
+    };
+    let ram = [
+        (0x1000 * PAGE, 0x3000 * PAGE),
+        (0x4000 * PAGE, 0x4400 * PAGE),
+    ];
+    let mut machine = Machine::new(config, &ram, 0x4000..0x4400);
+    for pfn in 0x1000..0x2800 {
+        kind(&mut machine, pfn);
+    }
+    machine
+}
+
+#[test]
+fn more_than_the_kernel_counts_is_not_left_out() {
+    let kinds: [(fn(&mut Machine, u64), u8, &str); 3] = [
+        (Machine::anon, 8, "as of users"),
+        (Machine::cache, 2 | 4, "as cache"),
+        (|machine, pfn| machine.free(pfn, 0), 16, "as free"),
+    ];
+    for (kind, bits, words) in kinds {
+        let mut machine = crowded(kind);
+        // Counters of other processors may not be in yet, and then the sum is below zero.
+        let counts = Counts {
+            free: -3,
+            ..Counts::default()
+        };
+        install(&mut machine, counts);
+        machine.finish();
+        for level in [bits, 31] {
+            let (kept, stats, log) = collect(&machine, level);
+            assert_eq!(stats.level_used.number(), level & !bits, "{words}");
+            assert_eq!(kept, machine.expected(level & !bits), "{words}");
+            assert_eq!(log.warnings.len(), 2, "{:?}", log.warnings);
+            assert!(log.warnings[0].contains(words), "{:?}", log.warnings);
+            assert!(
+                log.warnings[0].starts_with("6144 pages"),
+                "{:?}",
+                log.warnings
+            );
+        }
+        let (_, stats, log) = collect(&machine, 31 & !bits);
+        assert_eq!(stats.level_used.number(), 31 & !bits);
+        assert_eq!(log.warnings, [""; 0]);
+    }
+}
+
+#[test]
+fn huge_pages_are_not_counted_as_mapped_and_lower_no_level() {
+    let mut machine = crowded(|machine, pfn| {
+        if pfn % 512 == 0 {
+            machine.compound(pfn, 9, Compound::Hugetlb);
+        }
+    });
+    install(&mut machine, Counts::default());
+    machine.finish();
+    let (kept, stats, log) = collect(&machine, 8);
+    assert_eq!(log.warnings, [""; 0]);
+    assert_eq!(stats.user, 0x1800);
+    assert_eq!(kept, machine.expected(8));
+}
+
+#[test]
+fn counts_that_fit_lower_no_level() {
+    let mut machine = crowded(Machine::anon);
+    // As far off as processors' own counts can make it.
+    let counts = Counts {
+        anonymous: 0x1800 - 900,
+        swap: 100,
+        ..Counts::default()
+    };
+    install(&mut machine, counts);
+    machine.finish();
+    let (kept, _, log) = collect(&machine, 31);
+    assert_eq!(log.warnings, [""; 0]);
+    assert_eq!(kept, machine.expected(31));
+}
