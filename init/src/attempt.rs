@@ -107,7 +107,7 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     }
     // Where the child still holds a disk there is nothing to be done; a server's mount can be taken from under it.
     if killed && (!outcome.left_behind || job.attempt.target.network().is_some()) {
-        outcome.left_behind |= clear_away(job);
+        outcome.left_behind |= clear_away(job, outcome.ended);
     }
     outcome
 }
@@ -115,8 +115,9 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
 /// Takes away what a killed child left mounted; whether that hung as well.
 ///
 /// What it wrote to a disk gets there, the file system is clean, and the mount point is free for another try. What waits
-/// for a dead server gets an error. Whatever hung may hang again, so that this has a deadline too.
-fn clear_away(job: &Job<'_>) -> bool {
+/// for a dead server gets an error. Whatever hung may hang again, so that this has a deadline too, and not the long one of
+/// a device that works.
+fn clear_away(job: &Job<'_>, ended: Ended) -> bool {
     let record = job.record;
     let unmount: fn(&str) = match job.attempt.target {
         TargetSpec::Raw { .. } => return false,
@@ -125,8 +126,12 @@ fn clear_away(job: &Job<'_>) -> bool {
         },
         TargetSpec::Nfs { .. } => nfs::abandon,
     };
+    let step = match ended {
+        Ended::Late(_) | Ended::Stalled(_) => Step::Final,
+        _ => Step::Publish,
+    };
     let outcome = supervise::run(&record.deadlines, job.report, c"kdump-unmount", &mut || {
-        job.report.enter(Step::Publish, 0);
+        job.report.enter(step, 0);
         if let Ok(path) = mount_point(job.number) {
             unmount(&path);
         }

@@ -168,12 +168,12 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
         );
     }
     let mut board = workers::take_board();
-    let mut sync = true;
+    let mut left_behind = false;
     let mut panic_line = Reason::new();
     if let Ok(memory) = &mut memory {
-        sync &= look(record, memory, report, faults, &mut panic_line);
+        left_behind |= look(record, memory, report, faults, &mut panic_line);
     }
-    sync &= !modules::load_all(record, report, faults);
+    left_behind |= modules::load_all(record, report, faults);
     let mut failures = heapless::Vec::<Reason, MAX_ATTEMPTS>::new();
     let mut last = match memory {
         Ok(_) => Last::Start,
@@ -200,7 +200,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                     board: board.as_ref(),
                 };
                 let outcome = make_attempt(&job, memory);
-                sync &= !outcome.left_behind;
+                left_behind |= outcome.left_behind;
                 if outcome.is_done() {
                     Last::Saved
                 } else {
@@ -223,10 +223,12 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                 }))
             }
             Step::MountRoot => {
-                sync &= !switch_root::run(record, report, faults);
+                left_behind |= switch_root::run(record, report, faults);
                 Last::RootFailed
             }
-            Step::Finish(action) => power::finish(action, &record.deadlines, report, faults, sync),
+            Step::Finish(action) => {
+                power::finish(action, &record.deadlines, report, faults, left_behind)
+            }
         };
     }
 }
@@ -279,7 +281,7 @@ impl core::fmt::Display for Options<'_> {
     }
 }
 
-/// Prints why the first kernel crashed. Whether no child was left behind.
+/// Prints why the first kernel crashed. Whether a child was left behind.
 fn look(
     record: &Record<'_>,
     memory: &mut Memory,
@@ -297,7 +299,7 @@ fn look(
         log!("crashed kernel: unknown: {outcome}; next: the modules");
         supervise::tell_left_behind(&outcome);
     }
-    !outcome.left_behind
+    outcome.left_behind
 }
 
 fn mount_kernel_filesystems() {

@@ -11,15 +11,20 @@ use config::{Deadlines, FinalAction};
 use rustix::fs::{Mode, OFlags};
 use rustix::system::RebootCommand;
 
-/// Ends the machine as `action` says. `sync` is false when a child that waits in the kernel would make it wait too.
+/// How long the kernel may take for the end where it waits for a device already: its drivers' shutdown then waits too.
+const STUCK_FINAL_S: u32 = 5;
+
+/// Ends the machine as `action` says. `left_behind` is true when a child waits in the kernel for a device that does not
+/// answer: a sync would wait with it, and a shutdown of all devices may.
 pub fn finish(
     action: FinalAction,
     deadlines: &Deadlines,
     report: &Report,
     faults: &Faults,
-    sync: bool,
+    left_behind: bool,
 ) -> ! {
-    if sync {
+    let mut stuck = left_behind;
+    if !left_behind {
         let outcome = supervise::run(deadlines, report, c"kdump-sync", &mut || {
             report.enter(Step::Final, 0);
             faults.strike(Step::Final, 0);
@@ -29,10 +34,15 @@ pub fn finish(
         if !outcome.is_done() {
             log!("sync: {outcome}; next: {action}");
         }
+        stuck = outcome.left_behind;
+    }
+    let mut deadlines = *deadlines;
+    if stuck {
+        deadlines.final_s = deadlines.final_s.min(STUCK_FINAL_S);
     }
     log!("final action: {action}");
     // A device's shutdown may hang, so that PID 1 does not call it itself: it must be there to force the end.
-    let outcome = supervise::run(deadlines, report, c"kdump-final", &mut || {
+    let outcome = supervise::run(&deadlines, report, c"kdump-final", &mut || {
         report.enter(Step::Final, 0);
         faults.strike(Step::Final, 0);
         match rustix::system::reboot(command(action)) {

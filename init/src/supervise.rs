@@ -30,6 +30,8 @@ pub const PANICKED: u8 = 101;
 const KILL_MS: u64 = 10_000;
 /// How long processes whose parent has ended may take to go, which were killed by then.
 const ORPHANS_MS: u64 = 1000;
+/// The same for the last step, behind which nothing needs what the child holds.
+const KILL_FINAL_MS: u64 = 1_000;
 /// How often PID 1 looks at what a child reports. The child's end wakes it at once.
 const LOOK_MS: u64 = 1000;
 /// Given on top of a deadline that the child keeps too, so that it can say what it waited for.
@@ -200,7 +202,11 @@ pub fn run(
 
     let _ = kill_process(pid, Signal::KILL);
     // The reason stays that it was late, whatever status it leaves.
-    let left_behind = watched.wait(KILL_MS).is_none();
+    let patience_ms = match report.step().0 {
+        Step::Final => KILL_FINAL_MS,
+        _ => KILL_MS,
+    };
+    let left_behind = watched.wait(patience_ms).is_none();
     outcome(late, report, left_behind)
 }
 
@@ -317,10 +323,30 @@ fn oom_kills() -> u64 {
         .unwrap_or(0)
 }
 
-/// Logs that a child was left behind: what follows must not wait for what it holds.
+/// Does what is to be done when a child was left behind: says so, and sees to it that writers to other disks go on.
+///
+/// What was written for a disk that does not answer stays in the page cache. Once that is more than the kernel lets be
+/// unwritten, as a whole and not for each disk, it holds up every writer. Measured (Linux 6.1, 92 MB): 3675 pages waited
+/// for the dead disk, 3012 were allowed, and 2 MiB for another disk did not get through in minutes.
 pub fn tell_left_behind(outcome: &Outcome) {
-    if outcome.left_behind {
-        log!("a process waits in the kernel and cannot be killed; the disks will not be synced");
+    if !outcome.left_behind {
+        return;
+    }
+    log!("a process waits in the kernel and cannot be killed; the disks will not be synced");
+    let limits: [(&core::ffi::CStr, &[u8]); 2] = [
+        (c"/proc/sys/vm/dirty_ratio", b"100"),
+        (c"/proc/sys/vm/dirty_background_ratio", b"50"),
+    ];
+    for (path, percent) in limits {
+        let written = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|fd| rustix::io::write(&fd, percent));
+        if let Err(errno) = written {
+            log!(
+                "{}: {}; next: with the limit that there is",
+                path.to_str().unwrap_or(""),
+                collector::IoError(errno.raw_os_error())
+            );
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use crate::run::{run, stdout};
 use crate::setup;
@@ -123,21 +124,34 @@ impl Disk {
             }
         }
         let slot = first_slot(number);
+        let drive = format!("id=harness{number},drive=disk{number}");
         arguments.push("-device".into());
         arguments.push(
             match self.bus {
                 Bus::Virtio => {
-                    format!("virtio-blk-pci,drive=disk{number},addr={slot:#x},{errors}")
+                    format!("virtio-blk-pci,{drive},addr={slot:#x},{errors}")
                 }
-                Bus::Ahci => format!("ide-hd,drive=disk{number},bus=ide.{number},{errors}"),
+                Bus::Ahci => format!("ide-hd,{drive},bus=ide.{number},{errors}"),
                 Bus::Nvme => {
-                    format!("nvme,drive=disk{number},serial=harness{number},addr={slot:#x}")
+                    format!("nvme,{drive},serial=harness{number},addr={slot:#x}")
                 }
             }
             .into(),
         );
         arguments
     }
+}
+
+/// The command, and its arguments, with which QEMU lets the virtio disk with this number move only so many bytes in a
+/// second. With 1 it answers once more, and then no more before the machine is reset.
+#[must_use]
+pub fn throttle(number: usize, bytes_per_s: u64) -> (&'static str, Value) {
+    let arguments = json!({
+        "id": format!("/machine/peripheral/harness{number}/virtio-backend"),
+        "bps": bytes_per_s, "bps_rd": 0, "bps_wr": 0,
+        "iops": 0, "iops_rd": 0, "iops_wr": 0,
+    });
+    ("block_set_io_throttle", arguments)
 }
 
 /// A QEMU option that ends with a file's name, in which a comma is written twice.
@@ -352,6 +366,21 @@ impl ExtImage {
             bail!("no folder {path} in {}", self.image.display());
         }
         Ok(copied)
+    }
+
+    /// Replays the journal of a file system that nobody unmounted, as the next mount would.
+    ///
+    /// # Errors
+    /// It cannot be replayed.
+    pub fn replay(&self) -> Result<()> {
+        let script = "\"$@\" || [ $? = 1 ]";
+        let e2fsck = setup::find_program("e2fsck").context("e2fsck is not installed")?;
+        run(Command::new("sh")
+            .args(["-c", script, "replay"])
+            .arg(e2fsck)
+            .args(["-y", "-E", "journal_only"])
+            .arg(self.operand()))?;
+        Ok(())
     }
 
     /// Checks that the file system was left clean: nothing to repair, no journal to replay.
