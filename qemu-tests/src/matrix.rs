@@ -4,19 +4,37 @@
 //! The cells run in tests of their own, which know nothing of each other; `cargo verify --full` empties the folder first
 //! and writes the table last.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cycle::Outcome;
 use crate::run::stdout;
 use crate::setup::{self, Flavour};
 use crate::vm::target_folder;
+
+/// What the cells are about, in the order of the table.
+pub const ROWS: [&str; 12] = [
+    "raw",
+    "ext2",
+    "ext3",
+    "ext4",
+    "root_file_system",
+    "fallback_list",
+    "reboot",
+    "halt",
+    "poweroff",
+    "shell",
+    "dump_to_rootfs",
+    "mount_root_run_init",
+];
+
+/// The guest's processors.
+pub const PROCESSORS: [u32; 2] = [1, 2];
 
 /// One cell.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +64,11 @@ impl Cell {
     /// # Errors
     /// It cannot be written.
     pub fn keep(&self, result: &Result<Outcome>) -> Result<()> {
+        ensure!(
+            ROWS.contains(&self.row),
+            "{} is no row of the table",
+            self.row
+        );
         let folder = folder();
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let release = setup::kernel(self.flavour).map(|kernel| kernel.release);
@@ -86,7 +109,14 @@ pub fn forget() -> Result<()> {
 /// A result cannot be read, or the table cannot be written.
 pub fn write_table(workspace: &Path) -> Result<Option<PathBuf>> {
     let mut cells = Vec::new();
-    for entry in fs::read_dir(folder())? {
+    let folder = folder();
+    let entries = fs::read_dir(&folder).with_context(|| {
+        format!(
+            "reading {}, where cargo verify --full leaves results",
+            folder.display()
+        )
+    })?;
+    for entry in entries {
         let path = entry?.path();
         let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         cells.push(serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?);
@@ -106,68 +136,68 @@ pub fn write_table(workspace: &Path) -> Result<Option<PathBuf>> {
 
 /// The page with the results.
 fn table(cells: &[Value], date: &str) -> String {
-    let text = |cell: &Value, key: &str| cell[key].as_str().unwrap_or_default().to_owned();
-    let mut rows = BTreeSet::new();
-    let mut columns = BTreeSet::new();
-    let mut releases = BTreeMap::new();
-    let mut results = BTreeMap::new();
-    let mut problems = Vec::new();
-    for cell in cells {
-        let row = text(cell, "row");
-        let kernel = text(cell, "kernel");
-        let processors = cell["processors"].as_u64().unwrap_or(0);
-        let column = (kernel.clone(), processors);
-        releases.insert(kernel.clone(), text(cell, "release"));
-        let shown = match cell["error"].as_str() {
-            None => format!("{} s", cell["seconds"]),
-            Some(error) => {
-                problems.push(format!(
-                    "- {row}, {kernel}, {processors} CPU, failed: {}",
-                    error.lines().next().unwrap_or("no reason given")
-                ));
-                "FAILED".to_owned()
+    let mut releases = String::new();
+    let mut heads = "| |".to_owned();
+    let mut columns = Vec::new();
+    for flavour in Flavour::ALL {
+        let word = flavour.word();
+        let release = cells
+            .iter()
+            .find(|cell| cell["kernel"] == word)
+            .and_then(|cell| cell["release"].as_str());
+        let _ = writeln!(releases, "- {word}: {}", release.unwrap_or("not run"));
+        for processors in PROCESSORS {
+            let _ = write!(heads, " {word}, {processors} CPU |");
+            columns.push((word, processors));
+        }
+    }
+    let (mut passed, mut failed, mut missing) = (0, 0, 0);
+    let mut lines = String::new();
+    let mut problems = String::new();
+    for row in ROWS {
+        let _ = write!(lines, "\n| {row} |");
+        for &(kernel, processors) in &columns {
+            let cell = cells.iter().find(|cell| {
+                cell["row"] == row && cell["kernel"] == kernel && cell["processors"] == processors
+            });
+            let name = format!("{row}, {kernel}, {processors} CPU");
+            let Some(cell) = cell else {
+                missing += 1;
+                lines += " not run |";
+                continue;
+            };
+            if let Some(error) = cell["error"].as_str() {
+                failed += 1;
+                lines += " FAILED |";
+                let why = error.lines().next().unwrap_or("no reason given");
+                let _ = writeln!(problems, "- {name}: failed: {why}");
+            } else {
+                passed += 1;
+                let _ = write!(lines, " {} s |", cell["seconds"]);
             }
-        };
-        if cell["retries"].as_u64().unwrap_or(0) > 0 {
-            problems.push(format!(
-                "- {row}, {kernel}, {processors} CPU: the guest hung before any of our code ran and was started again, {} times",
-                cell["retries"]
-            ));
-        }
-        rows.insert(row.clone());
-        columns.insert(column.clone());
-        results.insert((row, column), shown);
-    }
-    let failed = results.values().filter(|shown| *shown == "FAILED").count();
-    let mut page = format!(
-        "# The full matrix\n\n\
-         Written by `cargo verify --full` on {date}: {} cells passed, {failed} failed.\n\n\
-         A cell is one panic of a real kernel in QEMU, what must come of it, and a check of the saved dump: page by page\n\
-         against the guest's memory, the set of pages against a second classifier and on 6.1 against makedumpfile. The\n\
-         seconds are the guest's life from its first boot to its end, on whatever else the machine was doing.\n\n",
-        cells.len() - failed
-    );
-    for (kernel, release) in &releases {
-        let _ = writeln!(page, "- {kernel}: {release}");
-    }
-    let _ = write!(page, "\n| |");
-    for (kernel, processors) in &columns {
-        let _ = write!(page, " {kernel}, {processors} CPU |");
-    }
-    let _ = write!(page, "\n| --- |{}", " --- |".repeat(columns.len()));
-    for row in &rows {
-        let _ = write!(page, "\n| {row} |");
-        for column in &columns {
-            let shown = results.get(&(row.clone(), column.clone()));
-            let _ = write!(page, " {} |", shown.map_or("not run", String::as_str));
+            if cell["retries"].as_u64().unwrap_or(0) > 0 {
+                let _ = writeln!(
+                    problems,
+                    "- {name}: the guest hung before any of our code ran, and was started again; {} times",
+                    cell["retries"]
+                );
+            }
         }
     }
-    page.push('\n');
     if !problems.is_empty() {
-        problems.sort();
-        let _ = write!(page, "\n{}\n", problems.join("\n"));
+        problems.insert(0, '\n');
     }
-    page
+    format!(
+        "# The full matrix\n\n\
+         Written by `cargo verify --full` on {date}: {passed} cells passed, {failed} failed, {missing} did not run.\n\n\
+         A cell is one panic of a real kernel in QEMU, what must come of it, and a check of the saved dump: page by page\n\
+         against the guest's memory, the set of pages against a second classifier and on 6.1 against makedumpfile. Disks\n\
+         are on virtio with the cloud kernels; with the generic ones on SATA with one CPU and on NVMe with two. With two\n\
+         CPUs the second one panics, and both capture. The seconds are the guest's life from its first boot to its end,\n\
+         beside whatever else the machine was doing.\n\n\
+         {releases}\n{heads}\n| --- |{}{lines}\n{problems}",
+        " --- |".repeat(columns.len())
+    )
 }
 
 #[cfg(test)]
@@ -194,10 +224,13 @@ mod tests {
             "today",
         );
         for part in [
-            "on today: 2 cells passed, 1 failed.",
-            "- 6.1: 6.1.0-1",
-            "| | 6.1, 1 CPU | 6.1, 2 CPU |\n| --- | --- | --- |\n| ext4 | 21 s | FAILED |\n| raw | not run | 30 s |",
-            "- ext4, 6.1, 2 CPU, failed: no line `x`\n",
+            "on today: 2 cells passed, 1 failed, 93 did not run.",
+            "- 6.1: 6.1.0-1\n",
+            "- 6.12: not run\n",
+            "| | 6.1, 1 CPU | 6.1, 2 CPU | 6.1-generic, 1 CPU |",
+            "\n| raw | not run | 30 s | not run |",
+            "\n| ext4 | 21 s | FAILED | not run |",
+            "- ext4, 6.1, 2 CPU: failed: no line `x`\n",
             "- ext4, 6.1, 1 CPU: the guest hung",
         ] {
             assert!(page.contains(part), "{part}\n{page}");

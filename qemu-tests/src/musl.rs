@@ -4,11 +4,12 @@
 //! Where rustup has the target it is one run of cargo. Elsewhere Debian's compiler builds `core` from its own source: the
 //! packages are unpacked into the cache and never installed, because they conflict with a distribution's `rustc`.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::run::{run, stdout};
 use crate::setup::{cache, cargo, download, lock_cache, program, start_afresh};
@@ -17,8 +18,11 @@ use crate::vm::target_folder;
 /// The target.
 pub const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// Debian's compiler, its library for build scripts, and the source of `core`. What these need beside them is looked up.
+/// Debian's compiler, its library for build scripts, and the source of `core`.
 const PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src"];
+
+/// Below the folder that packages are unpacked into: where their shared libraries are.
+const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 
 /// Builds init for [`TARGET`] and returns the program.
 ///
@@ -37,10 +41,11 @@ pub fn init() -> Result<PathBuf> {
     let mut flags = "-C link-self-contained=no".to_owned();
     if !rustup_has_target()? {
         let root = debian_compiler()?;
-        // Debian's compiler lies where it was unpacked, and so does the LLVM that it is linked with.
+        // Debian's compiler lies where it was unpacked, and so do LLVM and what else it is linked with.
+        let libraries = env::join_paths(LIBRARIES.map(|folder| root.join(folder)))?;
         command
             .env("RUSTC", root.join("usr/bin/rustc"))
-            .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"))
+            .env("LD_LIBRARY_PATH", libraries)
             // `-Zbuild-std` is a switch of nightly compilers; only here, never for what is shipped.
             .env("RUSTC_BOOTSTRAP", "1")
             .arg("-Zbuild-std=core");
@@ -55,7 +60,7 @@ pub fn init() -> Result<PathBuf> {
 
 /// Whether the compiler that cargo uses has the target's library.
 fn rustup_has_target() -> Result<bool> {
-    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let folder =
         stdout(Command::new(compiler).args(["--print", "target-libdir", "--target", TARGET]))?;
     let Ok(entries) = fs::read_dir(folder.trim()) else {
@@ -86,26 +91,54 @@ fn debian_compiler() -> Result<PathBuf> {
     Ok(root)
 }
 
-/// The packages, with the shared libraries whose names have a version: the standard library's and LLVM's.
+/// The packages, with the shared libraries that they need and that this machine does not have.
 fn packages() -> Result<Vec<String>> {
+    let text = stdout(
+        program("apt-cache")?
+            .args(["depends", "--recurse", "--no-recommends", "--no-suggests"])
+            .args([
+                "--no-conflicts",
+                "--no-breaks",
+                "--no-replaces",
+                "--no-enhances",
+            ])
+            .args(PACKAGES),
+    )
+    .context(
+        "looking up what Debian's Rust compiler needs; apt's lists may be old (apt-get update)",
+    )?;
     let mut packages: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
-    let library = dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
-    packages.push(dependency(&library, "libllvm")?);
-    packages.push(library);
+    for name in libraries_in(&text) {
+        if !packages.contains(&name) && !is_installed(&name)? {
+            packages.push(name);
+        }
+    }
     Ok(packages)
 }
 
-/// The package that `package` depends on and that begins with `prefix`.
-fn dependency(package: &str, prefix: &str) -> Result<String> {
-    let text = stdout(program("apt-cache")?.args(["depends", package]))?;
-    let found = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .find(|name| name.starts_with(prefix));
-    match found {
-        Some(name) => Ok(name.to_owned()),
-        None => bail!(
-            "{package} depends on no {prefix}*; apt's lists may be old (apt-get update), or it is not Debian 12's"
-        ),
+/// The libraries in what `apt-cache depends --recurse` prints: a package stands at the beginning of a line, and what it
+/// depends on below it with spaces before.
+fn libraries_in(text: &str) -> Vec<String> {
+    text.lines()
+        .filter(|line| line.starts_with("lib") && !line.contains(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_installed(package: &str) -> Result<bool> {
+    let output = program("dpkg-query")?
+        .args(["-W", "-f", "${db:Status-Status}", package])
+        .output()?;
+    Ok(output.stdout == b"installed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_told_from_what_depends_on_them() {
+        let text = "rustc-web\n  Depends: libc6\n  Depends: gcc\nlibc6\n  Depends: libgcc-s1\nlibedit2\ngcc\n";
+        assert_eq!(libraries_in(text), ["libc6", "libedit2"]);
     }
 }

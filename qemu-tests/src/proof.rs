@@ -14,6 +14,7 @@ use crate::cycle::Outcome;
 use crate::machine::Made;
 use crate::saved::Saved;
 use crate::setup::{self, Flavour, Kernel};
+use crate::vm::End;
 
 /// Checks that these texts begin lines of the capture's init, in this order, with any others between them. The first
 /// one must be in its first line, and the last one in its last line.
@@ -44,6 +45,20 @@ pub fn lines_in_order(outcome: &Outcome, expected: &[&str]) -> Result<()> {
             all()
         );
     }
+    Ok(())
+}
+
+/// Checks the lines of a capture whose only attempt saved a dump, and its end.
+///
+/// # Errors
+/// What is otherwise.
+pub fn only_attempt_saved(outcome: &Outcome, crash: Crash, between: &[&str]) -> Result<()> {
+    let panic = format!("crashed kernel: {}", crash.panic_line());
+    let mut lines = vec!["init ", &panic, "attempt 1 of 1: "];
+    lines.extend(between);
+    lines.extend(["vmcore: ", "attempt 1 of 1 done: ", "final action: reboot"]);
+    lines_in_order(outcome, &lines)?;
+    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
     Ok(())
 }
 

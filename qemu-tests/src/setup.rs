@@ -257,7 +257,9 @@ fn install_missing() -> Result<()> {
     if run(Command::new("id").arg("-u"))?.stdout != b"0\n" {
         let sudo = find_program("sudo")
             .filter(|sudo| run(Command::new(sudo).args(["-n", "true"])).is_ok())
-            .with_context(|| format!("missing packages; as root: apt-get install {list}"))?;
+            .with_context(|| {
+                format!("missing packages; as root: apt-get update && apt-get install {list}")
+            })?;
         prefix.push(sudo);
     }
     let apt_get = |arguments: &[&str]| {

@@ -16,6 +16,7 @@ use qemu_tests::{matrix, setup};
 
 const HELP: &str = "\
 Usage: cargo verify [--full] [--only WORD]
+       cargo verify --table
 
 Formatting, lints, documentation, the tests of each crate, the built init, dependencies, and real panics in QEMU.
 Programs and kernels that are missing are installed or fetched first.
@@ -23,6 +24,7 @@ Programs and kernels that are missing are installed or fetched first.
   --full       also the runs that are left out to keep it below an hour, above all the matrix of kernels, targets and
                actions, whose outcome goes to docs/full-matrix.md
   --only WORD  only the steps whose name has this word
+  --table      no step: only write docs/full-matrix.md from what the last run of the matrix left
 ";
 
 /// The crates in the order of their dependencies; each is tested by a run of its own, so that features do not mix.
@@ -80,6 +82,10 @@ fn verify() -> Result<Option<Sum>> {
         match argument.as_str() {
             "--full" => full = true,
             "--only" => only = arguments.next().context("--only needs a word")?,
+            "--table" => {
+                tell_table()?;
+                return Ok(None);
+            }
             "--help" | "-h" => {
                 print!("{HELP}");
                 return Ok(None);
@@ -107,14 +113,20 @@ fn verify() -> Result<Option<Sum>> {
     for (number, step) in steps.into_iter().enumerate() {
         perform(step, &format!("{:2}/{count}", number + 1), &mut sum)?;
     }
-    if let Some(table) = matrix::write_table(&workspace())? {
-        println!("\nthe full matrix: {}", shown(&table).display());
-    }
+    tell_table()?;
     println!(
         "\nall steps in {}",
         minutes(started.elapsed().as_secs_f64())
     );
     Ok(Some(sum))
+}
+
+/// Writes the table of the full matrix, when any of it ran.
+fn tell_table() -> Result<()> {
+    if let Some(table) = matrix::write_table(&workspace())? {
+        println!("\nthe full matrix: {}", shown(&table).display());
+    }
+    Ok(())
 }
 
 fn workspace() -> PathBuf {

@@ -3,10 +3,13 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::dumpfile::Dumpfile;
@@ -14,10 +17,11 @@ use super::elf_core;
 use super::memory::Memory;
 use super::notes;
 use super::paging::KernelSpace;
+use crate::patience::Patience;
 use crate::setup;
 
 /// The longest that a reader may take. crash needs a quarter of a minute on a quiet machine.
-const LIMIT_S: u32 = 180;
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// How many frames the panicking task's stack must have: the panic itself, and who called it.
 const FRAMES: usize = 3;
@@ -56,15 +60,41 @@ impl fmt::Display for Verdict {
 }
 
 /// Runs `command` with a limit on its time. How it ended is for the caller to judge: a reader's failure is a finding.
-fn limited(command: &Command) -> Result<Output> {
-    let mut timeout = Command::new("timeout");
-    timeout
-        .arg(LIMIT_S.to_string())
-        .arg(command.get_program())
-        .args(command.get_args())
-        .stdin(std::process::Stdio::null())
-        .output()
-        .with_context(|| format!("starting {command:?}"))
+fn limited(command: &mut Command) -> Result<Output> {
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {shown}"))?;
+    let mut patience = Patience::new(child.id(), LIMIT);
+    let collect = |stream: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read until an error is all that there is to show.
+            let _ = stream.map(|mut stream| stream.read_to_end(&mut bytes));
+            bytes
+        })
+    };
+    let stdout = collect(child.stdout.take().map(|pipe| Box::new(pipe) as _));
+    let stderr = collect(child.stderr.take().map(|pipe| Box::new(pipe) as _));
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= patience.due() && !patience.lasts() {
+            let _ = child.kill();
+            child.wait()?;
+            bail!("{shown}: not done in {} s; killed", LIMIT.as_secs());
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    Ok(Output {
+        status,
+        stdout: stdout.join().unwrap_or_default(),
+        stderr: stderr.join().unwrap_or_default(),
+    })
 }
 
 fn words(output: &Output) -> String {
@@ -87,7 +117,7 @@ pub fn drgn(dump: &Path, vmlinux: &Path) -> Result<Verdict> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracles/drgn_check.py");
     let mut command = Command::new(setup::drgn_python()?);
     command.arg(script).arg(dump).arg(vmlinux);
-    let output = limited(&command)?;
+    let output = limited(&mut command)?;
     let mut verdict = Verdict {
         reader: "drgn",
         ..Verdict::default()
@@ -154,7 +184,7 @@ pub fn crash(dump: &Path, vmlinux: &Path, scratch: &Path) -> Result<Verdict> {
     .with_context(|| format!("writing {}", commands.display()))?;
     let mut command = setup::program("crash")?;
     command.arg("-s").arg("-i").args([&commands, vmlinux, dump]);
-    let output = limited(&command)?;
+    let output = limited(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut verdict = Verdict {
         reader: "crash",
@@ -198,7 +228,7 @@ pub fn makedumpfile_dmesg(core: &Path, scratch: &Path) -> Result<Vec<u8>> {
     let _ = fs::remove_file(&out);
     let mut command = setup::program("makedumpfile")?;
     command.arg("--dump-dmesg").args([core, &out]);
-    let output = limited(&command)?;
+    let output = limited(&mut command)?;
     ensure!(
         output.status.success(),
         "makedumpfile --dump-dmesg {}: {}",
@@ -281,7 +311,7 @@ pub fn filter(core: &Path, level: u8, scratch: &Path) -> Result<Dumpfile> {
     command
         .args(["-d", &level.to_string(), "--message-level", "5"])
         .args([core, &out]);
-    let output = limited(&command)?;
+    let output = limited(&mut command)?;
     ensure!(
         output.status.success(),
         "makedumpfile -d {level} {}: {}",
