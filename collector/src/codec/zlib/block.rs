@@ -1,46 +1,52 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One block of RFC 1951: literals and matches to bits.
 
-use super::bits::BitWriter;
-use super::huffman::{Builder, Leaf, ROOM, Word};
+use super::bits::{BitWriter, Bits, Word};
+use super::huffman::{Builder, DISTANCES_LIMIT, LENGTHS_LIMIT, LITERALS_LIMIT, Leaf};
 use super::matches::Matches;
 use super::symbols::{
     DISTANCES, END, FIRST_LENGTH, LITERALS, distance_extra_bits, length_extra_bits,
 };
 
-/// Code words may be longer, but that wins nothing in a chunk, and four of this length fit between two flushes.
-const LIMIT: usize = 12;
-/// A chunk's distances have 24 symbols.
-const DISTANCES_LIMIT: usize = 9;
 /// A match takes at most this many bits.
-const MATCH_BITS: u32 = LIMIT as u32 + 5 + DISTANCES_LIMIT as u32 + 11;
-/// The longest word of the code for lengths. Source: RFC 1951 section 3.2.7.
-const LENGTHS_LIMIT: usize = 7;
+const MATCH_BITS: u32 = LITERALS_LIMIT + 5 + DISTANCES_LIMIT + 11;
 /// The symbols of the code for lengths.
 const LENGTHS: usize = 19;
 /// The order in which the lengths of that code stand.
 const LENGTHS_ORDER: [usize; LENGTHS] = [
     16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
 ];
-
-/// The words of both alphabets. More room than symbols, so that no index is out of range.
-#[derive(Debug)]
-struct Code {
-    literals: [Word; ROOM],
-    distances: [Word; ROOM],
-}
-
-/// A chunk that takes fewer bits than this in the fixed code is not worth a table, which takes some 300.
-const WORTH_A_TABLE: usize = 1000;
+/// The symbols of that code that say how often there is no word: 3 to 10 times, 11 to 138 times.
+const FEW_NONE: u16 = 17;
+const MANY_NONE: u16 = 18;
+/// So many symbols are not worth a table, which takes some 300 bits.
+const WORTH_A_TABLE: usize = 60;
 
 /// What a block begins with.
 const STORED: u64 = 0;
 const FIXED: u64 = 1;
 const DYNAMIC: u64 = 2;
 
+/// Room for all lengths of words in a row.
+const RUNS: usize = 512;
+
+/// The words of both alphabets. More room than symbols, so that no index is out of range.
+#[derive(Debug)]
+struct Code {
+    literals: [Word; 512],
+    distances: [Word; 32],
+}
+
+impl Code {
+    const NONE: Self = Self {
+        literals: [Word::NONE; 512],
+        distances: [Word::NONE; 32],
+    };
+}
+
 /// The code that needs no table in the stream. Source: RFC 1951 section 3.2.6.
 static FIXED_CODE: Code = {
-    let mut code = Code::new();
+    let mut code = Code::NONE;
     let mut symbol = 0;
     while symbol < LITERALS {
         let (word, len) = match symbol {
@@ -49,305 +55,179 @@ static FIXED_CODE: Code = {
             256..280 => (symbol - 256, 7),
             _ => (0xc0 + symbol - 280, 8),
         };
-        code.literals[symbol].bits = (word as u16).reverse_bits() >> (16 - len);
-        code.literals[symbol].len = len;
+        let extra_bits = match symbol.checked_sub(FIRST_LENGTH) {
+            Some(length) => length_extra_bits(length as u32),
+            None => 0,
+        };
+        let word = (word as u32).reverse_bits() >> (32 - len);
+        code.literals[symbol] = Word::new(word, len).with_extra(extra_bits);
         symbol += 1;
     }
     let mut symbol = 0;
     while symbol < DISTANCES {
-        code.distances[symbol].bits = (symbol as u16).reverse_bits() >> 11;
-        code.distances[symbol].len = 5;
+        let word = Word::new((symbol as u32).reverse_bits() >> 27, 5);
+        code.distances[symbol] = word.with_extra(distance_extra_bits(symbol as u32));
         symbol += 1;
     }
     code
 };
-
-impl Code {
-    const fn new() -> Self {
-        let none = Word {
-            bits: 0,
-            len: 0,
-            extra_bits: 0,
-        };
-        let mut code = Self {
-            literals: [none; ROOM],
-            distances: [none; ROOM],
-        };
-        let mut symbol = FIRST_LENGTH;
-        while symbol < LITERALS {
-            code.literals[symbol].extra_bits =
-                length_extra_bits((symbol - FIRST_LENGTH) as u32) as u8;
-            symbol += 1;
-        }
-        let mut symbol = 0;
-        while symbol < DISTANCES {
-            code.distances[symbol].extra_bits = distance_extra_bits(symbol as u32) as u8;
-            symbol += 1;
-        }
-        code
-    }
-}
 
 /// Memory to write blocks in.
 #[derive(Debug)]
 pub(super) struct Blocks {
     builder: Builder,
     code: Code,
-    /// The words of the code for lengths.
-    run_words: [Word; ROOM],
-    /// The symbols that have a word.
-    literals: [Leaf; ROOM],
-    distances: [Leaf; ROOM],
-    lengths: [Leaf; ROOM],
-    /// The lengths of all words as symbols of the code for lengths, each with the value of its extra bits.
-    runs: [(u8, u8); LITERALS + DISTANCES],
+    runs: [u16; RUNS],
 }
 
-/// The table of a block's code, ready to be written.
-struct Table {
-    literals: usize,
-    distances: usize,
-    runs: usize,
-    words_count: usize,
-    /// Bits of the table and of all symbols, without the extra bits of lengths and distances.
-    bits: usize,
-    /// The same in the fixed code, which has no table.
-    fixed_bits: usize,
-    /// The extra bits of lengths and distances.
-    extra_bits: usize,
+/// Adds a chunk as it is.
+pub(super) fn put_stored(chunk: &[u8], last: bool, bits: &mut BitWriter<'_>) {
+    bits.put(u64::from(last), 1);
+    bits.put(STORED, 2);
+    bits.align();
+    let len = chunk.len() as u16;
+    bits.put_bytes(&len.to_le_bytes());
+    bits.put_bytes(&(!len).to_le_bytes());
+    bits.put_bytes(chunk);
 }
 
 impl Blocks {
     pub(super) const fn new() -> Self {
         Self {
             builder: Builder::new(),
-            code: Code::new(),
-            run_words: [Word {
-                bits: 0,
-                len: 0,
-                extra_bits: 0,
-            }; ROOM],
-            literals: [Leaf::NONE; ROOM],
-            distances: [Leaf::NONE; ROOM],
-            lengths: [Leaf::NONE; ROOM],
-            runs: [(0, 0); LITERALS + DISTANCES],
+            code: Code::NONE,
+            runs: [0; RUNS],
         }
     }
 
-    /// Writes a chunk as it is; `false` as [`Blocks::write`].
-    pub(super) fn write_stored(
-        chunk: &[u8],
-        last: bool,
-        behind_bytes: usize,
-        out: &mut BitWriter<'_>,
-    ) -> bool {
-        if !out.has_room(8 * (chunk.len() + 5 + behind_bytes)) {
-            return false;
-        }
-        out.put(u64::from(last), 1);
-        out.put(STORED, 2);
-        out.align();
-        let len = chunk.len() as u16;
-        out.put_bytes(&len.to_le_bytes());
-        out.put_bytes(&(!len).to_le_bytes());
-        out.put_bytes(chunk);
-        true
-    }
-
-    /// Writes a block in the way that takes the fewest bits; `false` where there is no room for it and for
-    /// `behind_bytes` more.
-    pub(super) fn write(
-        &mut self,
-        matches: &Matches,
-        last: bool,
-        behind_bytes: usize,
-        out: &mut BitWriter<'_>,
-    ) -> bool {
-        let behind_bits = 8 * behind_bytes;
-        let most = matches.most_fixed_bits();
-        if most < WORTH_A_TABLE && out.has_room(most + behind_bits) {
-            out.put(u64::from(last) | FIXED << 1, 3);
-            write_sequences(matches, &FIXED_CODE, out);
-            return true;
-        }
-        let table = self.make_table(matches);
-        let bits = 3 + table.bits.min(table.fixed_bits) + table.extra_bits;
-        if bits >= 8 * (matches.bytes().len() + 5) {
-            return Self::write_stored(matches.bytes(), last, behind_bytes, out);
-        }
-        if !out.has_room(bits + behind_bits) {
-            return false;
-        }
-        if table.fixed_bits <= table.bits {
-            out.put(u64::from(last) | FIXED << 1, 3);
+    /// Adds a chunk's literals and matches in the fixed code or in one made for them.
+    pub(super) fn write(&mut self, matches: &Matches, last: bool, out: &mut Bits) {
+        if matches.symbols() < WORTH_A_TABLE {
+            out.write(|bits| bits.put(u64::from(last) | FIXED << 1, 3));
             write_sequences(matches, &FIXED_CODE, out);
         } else {
-            out.put(u64::from(last) | DYNAMIC << 1, 3);
-            out.in_registers(|out| self.write_table(&table, out));
+            out.write(|bits| bits.put(u64::from(last) | DYNAMIC << 1, 3));
+            self.write_table(matches, out);
             write_sequences(matches, &self.code, out);
         }
-        true
     }
 
-    /// Makes a code for the chunk's counts, and its table.
-    fn make_table(&mut self, matches: &Matches) -> Table {
+    /// Makes a code for the chunk, and adds its table.
+    #[inline(never)]
+    fn write_table(&mut self, matches: &Matches, out: &mut Bits) {
         let counts = matches.counts();
-        let Code {
-            literals,
-            distances,
-        } = &mut self.code;
-        let builder = &mut self.builder;
-        let made = builder.make(counts.literals(), LIMIT, literals, &mut self.literals);
-        let literals = &self.literals[..made.used];
-        let made_distances = builder.make(
-            counts.distances(),
-            DISTANCES_LIMIT,
-            distances,
-            &mut self.distances,
-        );
-        let distances = &self.distances[..made_distances.used];
-
-        let end = |symbols: &[Leaf]| symbols.last().map_or(1, |last| last.symbol() + 1);
-        let (literals_end, distances_end) = (end(literals), end(distances));
-        let (mut fixed_bits, mut extra_bits) = (0, 0);
         let mut runs = Runs::new(&mut self.runs);
-        for leaf in literals {
-            let fixed = FIXED_CODE.literals[leaf.symbol()];
-            fixed_bits += leaf.count() * u32::from(fixed.len);
-            extra_bits += leaf.count() * u32::from(fixed.extra_bits);
-            runs.put(leaf.symbol(), self.code.literals[leaf.symbol()].len);
-        }
-        for leaf in distances {
-            let fixed = FIXED_CODE.distances[leaf.symbol()];
-            fixed_bits += leaf.count() * u32::from(fixed.len);
-            extra_bits += leaf.count() * u32::from(fixed.extra_bits);
-            let len = self.code.distances[leaf.symbol()].len;
-            runs.put(literals_end + leaf.symbol(), len);
-        }
-        runs.end();
-        let (run_counts, runs) = (runs.counts, runs.count);
 
-        let words = &mut self.run_words;
-        words[..LENGTHS].fill(Word::default());
-        let lengths = &mut self.lengths;
-        let made_runs = builder.make(&run_counts[..LENGTHS], LENGTHS_LIMIT, words, lengths);
+        let (leaves, mut lengths) =
+            (self.builder).make::<LITERALS_LIMIT>(counts.literals(), matches.symbols());
+        for &leaf in leaves {
+            self.code.literals[leaf.symbol() & 511] = lengths.next_word(leaf);
+            runs.put(leaf.symbol(), leaf.len());
+        }
+        let literals_end = end(leaves);
+        // Shorter lengths have no extra bits.
+        for symbol in FIRST_LENGTH + 8..literals_end {
+            let word = &mut self.code.literals[symbol & 511];
+            *word = word.with_extra(length_extra_bits((symbol - FIRST_LENGTH) as u32));
+        }
+
+        let (leaves, mut lengths) =
+            (self.builder).make::<DISTANCES_LIMIT>(counts.distances(), matches.count());
+        for &leaf in leaves {
+            self.code.distances[leaf.symbol() & 31] = lengths.next_word(leaf);
+            runs.put(literals_end + leaf.symbol(), leaf.len());
+        }
+        let distances_end = end(leaves);
+        for symbol in 4..distances_end {
+            let word = &mut self.code.distances[symbol & 31];
+            *word = word.with_extra(distance_extra_bits(symbol as u32));
+        }
+
+        let (run_counts, runs_count) = (runs.counts, runs.count);
+        let mut words = [Word::NONE; 32];
+        let (leaves, mut lengths) =
+            (self.builder).make::<LENGTHS_LIMIT>(&run_counts[..LENGTHS], runs_count);
+        for &leaf in leaves {
+            words[leaf.symbol() & 31] = lengths.next_word(leaf);
+        }
         let words_count = LENGTHS_ORDER
             .iter()
-            .rposition(|&symbol| words[symbol].len != 0)
+            .rposition(|&symbol| words[symbol] != Word::NONE)
             .map_or(4, |last| (last + 1).max(4));
-        let mut bits = 5 + 5 + 4 + 3 * words_count;
-        for (symbol, word) in words.iter_mut().enumerate().take(LENGTHS).skip(16) {
-            word.extra_bits = run_extra_bits(symbol) as u8;
-            bits += usize::from(run_counts[symbol]) * usize::from(word.extra_bits);
+        for (symbol, extra_bits) in [(FEW_NONE, 3), (MANY_NONE, 7)] {
+            let word = &mut words[usize::from(symbol)];
+            *word = word.with_extra(extra_bits);
         }
-        bits += (made.bits + made_distances.bits + made_runs.bits) as usize;
-        Table {
-            literals: literals_end,
-            distances: distances_end,
-            runs,
-            words_count,
-            bits,
-            fixed_bits: fixed_bits as usize,
-            extra_bits: extra_bits as usize,
-        }
-    }
-
-    #[inline(always)]
-    fn write_table(&self, table: &Table, out: &mut BitWriter<'_>) {
-        out.put((table.literals - FIRST_LENGTH) as u64, 5);
-        out.put((table.distances - 1) as u64, 5);
-        out.put((table.words_count - 4) as u64, 4);
-        out.flush();
-        let (first, second) = LENGTHS_ORDER.split_at(table.words_count.min(16));
-        for &symbol in first {
-            out.put(self.run_words[symbol].len.into(), 3);
-        }
-        out.flush();
-        for &symbol in &second[..table.words_count - first.len()] {
-            out.put(self.run_words[symbol].len.into(), 3);
-        }
-        for (index, &(symbol, extra)) in self.runs[..table.runs].iter().enumerate() {
-            // Two take at most 2 * (7 + 7) bits, and what stood before them at most 9 + 7.
-            if index % 2 == 0 {
-                out.flush();
+        out.write(|bits| {
+            bits.put((literals_end - FIRST_LENGTH) as u64, 5);
+            bits.put((distances_end - 1) as u64, 5);
+            bits.put((words_count - 4) as u64, 4);
+            bits.flush();
+            let (first, second) = LENGTHS_ORDER[..words_count].split_at(words_count.min(16));
+            for symbols in [first, second] {
+                for &symbol in symbols {
+                    bits.put(words[symbol].len().into(), 3);
+                }
+                bits.flush();
             }
-            let word = self.run_words[usize::from(symbol & 31)];
-            out.put(word.bits.into(), word.len.into());
-            out.put(extra.into(), word.extra_bits.into());
-        }
-        out.flush();
+            // Four take at most 4 * (7 + 7) bits.
+            for four in self.runs[..runs_count].chunks(4) {
+                for &run in four {
+                    let word = words[usize::from(run & 31)];
+                    bits.put(word.with_value(u64::from(run >> 8)), word.whole_len());
+                }
+                bits.flush();
+            }
+        });
     }
 }
 
-/// The lengths of code words, one symbol behind the other, on their way to runs.
+/// One past the last symbol that has a word.
+fn end(leaves: &[Leaf]) -> usize {
+    leaves.last().map_or(1, |leaf| leaf.symbol() + 1)
+}
+
+/// The lengths of code words, one symbol behind the other, on their way to the stream. Runs of the same length are not
+/// looked for but where it is that of no word: the others are rare, and not worth the time.
 struct Runs<'a> {
-    out: &'a mut [(u8, u8); LITERALS + DISTANCES],
+    /// Symbols of the code for lengths, each with the value of its extra bits above it.
+    out: &'a mut [u16; RUNS],
     count: usize,
     counts: [u16; 32],
     /// The symbol that comes next.
     next: usize,
-    /// The length that came last, and how often it came one after the other.
-    len: u8,
-    times: usize,
 }
 
 impl<'a> Runs<'a> {
-    const fn new(out: &'a mut [(u8, u8); LITERALS + DISTANCES]) -> Self {
+    const fn new(out: &'a mut [u16; RUNS]) -> Self {
         Self {
             out,
             count: 0,
             counts: [0; 32],
             next: 0,
-            len: 0,
-            times: 0,
         }
     }
 
     /// The length of a symbol's word; the symbols before it that were not put have none.
     #[inline(always)]
-    fn put(&mut self, symbol: usize, len: u8) {
+    fn put(&mut self, symbol: usize, len: u32) {
         let gap = symbol - self.next;
         self.next = symbol + 1;
-        if gap == 0 && len == self.len {
-            self.times += 1;
-            return;
-        }
-        self.end();
         if gap != 0 {
-            self.zeros(gap);
+            self.put_none(gap);
         }
-        self.len = len;
-        self.times = 1;
-    }
-
-    /// What came last is a run.
-    #[inline(always)]
-    fn end(&mut self) {
-        if self.times == 0 {
-            return;
-        }
-        self.push(self.len, 0);
-        let mut times = self.times - 1;
-        while times >= 3 {
-            let now = times.min(6);
-            self.push(16, (now - 3) as u8);
-            times -= now;
-        }
-        for _ in 0..times {
-            self.push(self.len, 0);
-        }
-        self.times = 0;
+        self.push(len as u16, 0);
     }
 
     #[inline(always)]
-    fn zeros(&mut self, mut times: usize) {
+    fn put_none(&mut self, mut times: usize) {
         while times >= 11 {
             let now = times.min(138);
-            self.push(18, (now - 11) as u8);
+            self.push(MANY_NONE, now - 11);
             times -= now;
         }
         if times >= 3 {
-            self.push(17, (times - 3) as u8);
+            self.push(FEW_NONE, times - 3);
             return;
         }
         for _ in 0..times {
@@ -356,85 +236,69 @@ impl<'a> Runs<'a> {
     }
 
     #[inline(always)]
-    fn push(&mut self, symbol: u8, extra: u8) {
-        if let Some(place) = self.out.get_mut(self.count) {
-            *place = (symbol, extra);
-        }
+    fn push(&mut self, symbol: u16, extra: usize) {
+        self.out[self.count & (RUNS - 1)] = symbol | (extra as u16) << 8;
         self.count += 1;
         self.counts[usize::from(symbol & 31)] += 1;
     }
 }
 
-/// The extra bits of a symbol of the code for lengths.
-const fn run_extra_bits(symbol: usize) -> u32 {
-    match symbol {
-        16 => 2,
-        17 => 3,
-        18 => 7,
-        _ => 0,
-    }
-}
-
-/// Writes the chunk's literals and matches, and the end of the block.
-fn write_sequences(matches: &Matches, code: &Code, out: &mut BitWriter<'_>) {
-    out.in_registers(|out| put_sequences(matches, code, out));
+/// Adds the chunk's literals and matches, and the end of the block.
+#[inline(never)]
+fn write_sequences(matches: &Matches, code: &Code, out: &mut Bits) {
+    out.write(|bits| put_sequences(matches, code, bits));
 }
 
 #[inline(always)]
-fn put_sequences(matches: &Matches, code: &Code, out: &mut BitWriter<'_>) {
-    let mut rest = matches.bytes();
-    for sequence in matches.sequences() {
-        let Some((literals, behind)) = rest.split_at_checked(sequence.literals.into()) else {
-            break;
+fn put_sequences(matches: &Matches, code: &Code, bits: &mut BitWriter<'_>) {
+    let mut at = 0;
+    for &sequence in matches.sequences() {
+        let put = |bits: &mut BitWriter<'_>, byte: u8| {
+            bits.put_word(code.literals[usize::from(byte)]);
         };
-        let put = |out: &mut BitWriter<'_>, byte: u8| {
-            let word = code.literals[usize::from(byte)];
-            out.put(word.bits.into(), word.len.into());
-        };
-        let (fours, few) = literals.as_chunks::<4>();
-        for four in fours {
-            for &byte in four {
-                put(out, byte);
+        let mut left = sequence.literals();
+        while left >= 4 {
+            for byte in matches.bytes_at::<4>(at) {
+                put(bits, byte);
             }
-            out.flush();
+            bits.flush();
+            at += 4;
+            left -= 4;
         }
-        match *few {
-            [] => {}
-            [a] => put(out, a),
-            [a, b] => {
-                put(out, a);
-                put(out, b);
-            }
-            [a, b, c, ..] => {
-                put(out, a);
-                put(out, b);
-                put(out, c);
-            }
+        // No loop: how often it would be gone through is hard to foresee.
+        if left & 2 != 0 {
+            let [first, second] = matches.bytes_at(at);
+            put(bits, first);
+            put(bits, second);
+            at += 2;
         }
-        if !out.takes(MATCH_BITS) {
-            out.flush();
+        if left & 1 != 0 {
+            let [only] = matches.bytes_at(at);
+            put(bits, only);
+            at += 1;
         }
-        if sequence.length == 0 {
+        if !bits.takes(MATCH_BITS) {
+            bits.flush();
+        }
+        let length = sequence.length();
+        if length == 0 {
             break;
         }
-        rest = behind.get(sequence.length.into()..).unwrap_or_default();
-        let bits = |word: Word, over: u16| {
-            let extra = u64::from(over) & ((1 << word.extra_bits) - 1);
-            let count = u32::from(word.len) + u32::from(word.extra_bits);
-            (u64::from(word.bits) | extra << word.len, count)
-        };
-        let length = code.literals[FIRST_LENGTH + usize::from(sequence.length_symbol)];
-        let (length, length_bits) = bits(length, sequence.length - 3);
-        let distance = code.distances[usize::from(sequence.distance_symbol & 31)];
-        let (distance, distance_bits) = bits(distance, sequence.distance);
-        out.put(
-            length | distance << length_bits,
-            length_bits + distance_bits,
-        );
-        out.flush();
+        at += length;
+        let length = code.literals[FIRST_LENGTH + sequence.length_symbol()];
+        let distance = code.distances[sequence.distance_symbol()];
+        let both = length.with_value(sequence.length_extra())
+            | distance.with_value(sequence.distance_extra()) << (length.whole_len() & 63);
+        bits.put(both, length.whole_len() + distance.whole_len());
+        bits.flush();
     }
-    out.flush();
-    let end = code.literals[END];
-    out.put(end.bits.into(), end.len.into());
-    out.flush();
+    bits.flush();
+    bits.put_word(code.literals[END]);
+    bits.flush();
 }
+
+const _: () = {
+    // What may wait behind a flush, four literals, and a match behind none: a register has room for it.
+    assert!(7 + 4 * LITERALS_LIMIT < u64::BITS && 7 + MATCH_BITS < u64::BITS);
+    assert!(7 + 4 * (LENGTHS_LIMIT + 7) < u64::BITS);
+};

@@ -39,15 +39,19 @@ pub(super) const fn length_extra_bits(symbol: u32) -> u32 {
     }
 }
 
-/// The symbol of a distance less 1.
+/// The symbol of a distance less 1, and the value of its extra bits.
 #[inline(always)]
-pub(super) const fn distance(over: u32) -> u32 {
-    if over < 4 {
-        return over;
+pub(super) const fn distance(over: u32) -> (u32, u32) {
+    if over < 2 {
+        return (over, 0);
     }
     // Two symbols for each doubling.
     let extra_bits = over.ilog2() - 1;
-    (extra_bits << 1) + (over >> extra_bits)
+    let first_bits = over >> extra_bits;
+    (
+        2 * extra_bits + first_bits,
+        over - (first_bits << extra_bits),
+    )
 }
 
 /// The extra bits of a distance's symbol.
@@ -89,10 +93,10 @@ mod tests {
         ];
         for value in 1..=32768_u32 {
             let index = first.iter().rposition(|&first| first <= value).unwrap();
-            let symbol = distance(value - 1);
+            let (symbol, extra) = distance(value - 1);
             assert_eq!(symbol, index as u32);
             let extra_bits = distance_extra_bits(symbol);
-            let extra = (value - 1) & ((1 << extra_bits) - 1);
+            assert!(extra < 1 << extra_bits);
             assert_eq!(extra, value - first[index]);
             if index < 29 {
                 assert_eq!(1 << extra_bits, first[index + 1] - first[index]);

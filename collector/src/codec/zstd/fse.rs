@@ -9,7 +9,7 @@
     reason = "the input is bytes of any value, and no number is taken from it; the tests bound the rest"
 )]
 
-use super::super::zlib::bits::BitWriter;
+use super::bits::BitWriter;
 
 /// Symbols of the largest alphabet, with room up to a power of two.
 pub(super) const SYMBOLS: usize = 64;

@@ -8,10 +8,10 @@
     reason = "the input is bytes of any value, and no number is taken from it; the tests bound the rest"
 )]
 
-use super::super::zlib::bits::BitWriter;
-use super::super::zlib::huffman::{Builder, Leaf, ROOM, Word};
 use super::MAX_WORD_BITS;
+use super::bits::BitWriter;
 use super::fse::{Distribution, Table};
+use super::huffman::{Builder, Leaf, ROOM, Word};
 
 /// Fewer literals than these are stored as they are.
 const FEW: usize = 48;
@@ -34,11 +34,7 @@ impl Coder {
     pub(super) const fn new() -> Self {
         Self {
             builder: Builder::new(),
-            words: [Word {
-                bits: 0,
-                len: 0,
-                extra_bits: 0,
-            }; ROOM],
+            words: [Word { bits: 0, len: 0 }; ROOM],
             used: [Leaf::NONE; ROOM],
         }
     }

@@ -3,10 +3,12 @@
 //!
 //! Source: RFC 8878.
 
+mod bits;
 mod codes;
 mod decode;
 mod encode;
 mod fse;
+mod huffman;
 mod literals;
 mod matches;
 mod sequences;

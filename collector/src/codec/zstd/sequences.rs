@@ -8,7 +8,7 @@
     reason = "the input is bytes of any value, and no number is taken from it; the tests bound the rest"
 )]
 
-use super::super::zlib::bits::BitWriter;
+use super::bits::BitWriter;
 use super::codes::{
     self, LENGTH_BITS, LENGTH_CODES, LITERAL_BITS, LITERAL_CODES, OFFSET_CODES, length_code,
     literal_code,
