@@ -27,4 +27,4 @@ pub use collect::{CollectOptions, Compression, DumpLevel, Format};
 pub use deadline::Deadlines;
 pub use network::{NetworkSpec, Server};
 pub use record::{Attempt, Module, Record, Role, RootFilesystem};
-pub use target::{DeviceId, DeviceSpec, TargetSpec};
+pub use target::{DeviceId, DeviceSpec, HostKeys, TargetSpec};

@@ -43,7 +43,7 @@ use crate::action::{FailureAction, FinalAction};
 use crate::collect::{CollectOptions, Compression, Format, parse_levels};
 use crate::deadline::Deadlines;
 use crate::network::{NetworkSpec, Server};
-use crate::target::{DeviceId, DeviceSpec, TargetSpec};
+use crate::target::{DeviceId, DeviceSpec, HostKeys, TargetSpec};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use heapless::Vec;
@@ -203,6 +203,9 @@ struct Block<'a> {
     collect: Option<CollectOptions>,
     init: Option<&'a str>,
     nfs: Option<&'a str>,
+    ssh: Option<&'a str>,
+    port: Option<u16>,
+    host_keys: HostKeys<'a>,
     export: Option<&'a str>,
     address: Option<IpAddr>,
     network: Option<usize>,
@@ -269,6 +272,20 @@ impl<'a> Block<'a> {
             ),
             "init" if value.starts_with('/') => set(&mut self.init, value, line, keyword),
             "nfs" if !value.is_empty() => set(&mut self.nfs, value, line, keyword),
+            "ssh" if !value.is_empty() => set(&mut self.ssh, value, line, keyword),
+            "port" => set(
+                &mut self.port,
+                value.parse().ok().filter(|&port| port > 0).ok_or(wrong)?,
+                line,
+                keyword,
+            ),
+            "host_key" if value.split(' ').count() == 2 => {
+                if self.host_keys.push(value) {
+                    Ok(())
+                } else {
+                    Err(RecordError::TooMany(line, keyword))
+                }
+            }
             "export" if value.starts_with('/') => set(&mut self.export, value, line, keyword),
             "address" => set(
                 &mut self.address,
@@ -283,7 +300,7 @@ impl<'a> Block<'a> {
                 keyword,
             ),
             "raw" | "filesystem" | "known_as" | "mount_options" | "path" | "init" | "nfs"
-            | "export" => Err(wrong),
+            | "export" | "ssh" | "host_key" => Err(wrong),
             _ => Err(RecordError::Keyword(line, keyword)),
         }
     }
@@ -299,6 +316,8 @@ impl<'a> Block<'a> {
     fn into_attempt(self, role: Role, networks: usize) -> Result<Attempt<'a>, RecordError<'a>> {
         let target = if self.nfs.is_some() {
             self.nfs(networks)?
+        } else if self.ssh.is_some() {
+            self.ssh(networks)?
         } else {
             self.local()?
         };
@@ -327,18 +346,29 @@ impl<'a> Block<'a> {
             _ => {}
         }
         Err(RecordError::Missing(
-            "a target: one of raw, filesystem and nfs",
+            "a target: one of raw, filesystem, nfs and ssh",
         ))
     }
 
+    /// A line is there that no server has.
+    const fn is_of_a_disk(&self) -> bool {
+        self.raw
+            || self.fstype.is_some()
+            || self.device.is_some()
+            || self.known_as.is_some()
+            || self.size_bytes.is_some()
+            || self.init.is_some()
+    }
+
+    /// The network that a server's attempt names.
+    fn network_of(&self, networks: usize) -> Result<usize, RecordError<'a>> {
+        self.network
+            .filter(|&number| number < networks)
+            .ok_or(RecordError::Missing("network"))
+    }
+
     fn nfs(&self, networks: usize) -> Result<TargetSpec<'a>, RecordError<'a>> {
-        let is_plain = !self.raw
-            && self.fstype.is_none()
-            && self.device.is_none()
-            && self.known_as.is_none()
-            && self.size_bytes.is_none()
-            && self.init.is_none();
-        if !is_plain {
+        if self.is_of_a_disk() || self.is_of_ssh() {
             return Err(RecordError::Missing("a plain nfs target"));
         }
         Ok(TargetSpec::Nfs {
@@ -349,16 +379,47 @@ impl<'a> Block<'a> {
             export: self.export.ok_or(RecordError::Missing("export"))?,
             mount_options: self.mount_options.unwrap_or(""),
             path: self.path.ok_or(RecordError::Missing("path"))?,
-            network: self
-                .network
-                .filter(|&number| number < networks)
-                .ok_or(RecordError::Missing("network"))?,
+            network: self.network_of(networks)?,
         })
     }
 
+    fn ssh(&self, networks: usize) -> Result<TargetSpec<'a>, RecordError<'a>> {
+        if self.is_of_a_disk() || self.export.is_some() || self.mount_options.is_some() {
+            return Err(RecordError::Missing("a plain ssh target"));
+        }
+        let login = self.ssh.ok_or(RecordError::Missing("ssh"))?;
+        // A user's name may have one, a server's has none.
+        let (user, name) = login
+            .rsplit_once('@')
+            .filter(|(user, name)| !user.is_empty() && !name.is_empty())
+            .ok_or(RecordError::Missing("user and server"))?;
+        if self.host_keys.iter().next().is_none() {
+            return Err(RecordError::Missing("host_key"));
+        }
+        Ok(TargetSpec::Ssh {
+            server: Server {
+                name,
+                address: self.address.ok_or(RecordError::Missing("address"))?,
+            },
+            port: self.port.ok_or(RecordError::Missing("port"))?,
+            user,
+            host_keys: self.host_keys,
+            path: self.path.ok_or(RecordError::Missing("path"))?,
+            network: self.network_of(networks)?,
+        })
+    }
+
+    /// A line is there that only ssh has.
+    fn is_of_ssh(&self) -> bool {
+        self.ssh.is_some() || self.port.is_some() || self.host_keys.iter().next().is_some()
+    }
+
     /// A line is there that only servers have.
-    const fn is_of_a_server(&self) -> bool {
-        self.export.is_some() || self.address.is_some() || self.network.is_some()
+    fn is_of_a_server(&self) -> bool {
+        self.is_of_ssh()
+            || self.export.is_some()
+            || self.address.is_some()
+            || self.network.is_some()
     }
 
     fn into_root(self) -> Result<RootFilesystem<'a>, RecordError<'a>> {
@@ -593,6 +654,23 @@ impl fmt::Display for Record<'_> {
                     writeln!(f, " path {path}")?;
                     writeln!(f, " network {network}")?;
                 }
+                TargetSpec::Ssh {
+                    server,
+                    port,
+                    user,
+                    host_keys,
+                    path,
+                    network,
+                } => {
+                    writeln!(f, " ssh {user}@{}", server.name)?;
+                    writeln!(f, " address {}", server.address)?;
+                    writeln!(f, " port {port}")?;
+                    for key in host_keys.iter() {
+                        writeln!(f, " host_key {key}")?;
+                    }
+                    writeln!(f, " path {path}")?;
+                    writeln!(f, " network {network}")?;
+                }
             }
             write!(
                 f,
@@ -685,6 +763,15 @@ attempt configured
  path /var/crash
  network 0
  collect kdump zlib 31
+attempt configured
+ ssh kdump@nas.example
+ address 10.0.2.2
+ port 22
+ host_key ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA
+ host_key ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTIt
+ path /var/crash
+ network 0
+ collect kdump zlib 31
 attempt dump_to_rootfs
  filesystem ext4
  device node /dev/vda1
@@ -700,7 +787,7 @@ end
     #[test]
     fn the_sample_reads_and_writes_back_the_same() {
         let record = parse(SAMPLE).unwrap();
-        assert_eq!(record.attempts.len(), 4);
+        assert_eq!(record.attempts.len(), 5);
         assert_eq!(
             record.modules[1],
             Module {

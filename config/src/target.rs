@@ -36,6 +36,48 @@ pub enum TargetSpec<'a> {
         /// Which of the record's networks leads there, counted from 0.
         network: usize,
     },
+    /// A directory of a server that is reached by ssh.
+    Ssh {
+        /// The server.
+        server: Server<'a>,
+        /// Its port.
+        port: u16,
+        /// The user's name there.
+        user: &'a str,
+        /// The keys of which the server must have one.
+        host_keys: HostKeys<'a>,
+        /// The save path on the server, absolute as the user sees it.
+        path: &'a str,
+        /// Which of the record's networks leads there, counted from 0.
+        network: usize,
+    },
+}
+
+/// Where the user's private key lies in the image, for all servers.
+pub const SSH_KEY_PATH: &str = "/etc/kdump.key";
+/// The most keys that one server is known by.
+pub const MAX_HOST_KEYS: usize = 4;
+
+/// The pinned keys of a server, each as `known_hosts` has it: its type, a blank, base64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostKeys<'a>([&'a str; MAX_HOST_KEYS]);
+
+impl<'a> HostKeys<'a> {
+    /// Adds a key. False when there is no room.
+    pub fn push(&mut self, key: &'a str) -> bool {
+        match self.0.iter_mut().find(|place| place.is_empty()) {
+            Some(place) => {
+                *place = key;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The keys in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
+        self.0.into_iter().filter(|key| !key.is_empty())
+    }
 }
 
 impl<'a> TargetSpec<'a> {
@@ -44,7 +86,7 @@ impl<'a> TargetSpec<'a> {
     pub const fn device(&self) -> Option<&DeviceSpec<'a>> {
         match self {
             Self::Raw { device } | Self::Filesystem { device, .. } => Some(device),
-            Self::Nfs { .. } => None,
+            Self::Nfs { .. } | Self::Ssh { .. } => None,
         }
     }
 
@@ -53,7 +95,7 @@ impl<'a> TargetSpec<'a> {
     pub const fn network(&self) -> Option<usize> {
         match self {
             Self::Raw { .. } | Self::Filesystem { .. } => None,
-            Self::Nfs { network, .. } => Some(*network),
+            Self::Nfs { network, .. } | Self::Ssh { network, .. } => Some(*network),
         }
     }
 }
@@ -74,6 +116,19 @@ impl fmt::Display for TargetSpec<'_> {
                 path,
                 ..
             } => write!(f, "nfs {server}:{export}, save path {path}"),
+            Self::Ssh {
+                server,
+                port,
+                user,
+                path,
+                ..
+            } => {
+                write!(f, "ssh {user}@{server}")?;
+                if *port != 22 {
+                    write!(f, " port {port}")?;
+                }
+                write!(f, ", save path {path}")
+            }
         }
     }
 }

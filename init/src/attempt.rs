@@ -12,17 +12,19 @@ use crate::clock;
 use crate::date::date;
 use crate::dump::{self, Dumped, Input, Summary};
 use crate::fault::Faults;
+use crate::folder::{Folder, Remote};
 use crate::kernel_log;
 use crate::log;
 use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
+use crate::remote::Credentials;
 use crate::report::{Report, Step, TEXT_BYTES};
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
 use crate::sys::board::Board;
 use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
-use collector::{OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
-use config::{Attempt, DeviceSpec, Format, Record, Server, TargetSpec};
+use collector::{MEMORY_BYTES, OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
+use config::{Attempt, DeviceSpec, Format, HostKeys, Record, Server, TargetSpec};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -32,9 +34,9 @@ use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
-use targets::filesystem::{self, Directory, FileSink, Filesystem, Probed};
+use targets::filesystem::{self, Filesystem, Probed};
 use targets::raw::Raw;
-use targets::{net, nfs};
+use targets::{net, nfs, ssh};
 
 /// What the manifest may have; far more than any had.
 const MANIFEST_BYTES: usize = 32 << 10;
@@ -120,7 +122,8 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
 fn clear_away(job: &Job<'_>, ended: Ended) -> bool {
     let record = job.record;
     let unmount: fn(&str) = match job.attempt.target {
-        TargetSpec::Raw { .. } => return false,
+        // A connection ends with the process that has it.
+        TargetSpec::Raw { .. } | TargetSpec::Ssh { .. } => return false,
         TargetSpec::Filesystem { .. } => |path| {
             let _ = rustix::mount::unmount(path, UnmountFlags::empty());
         },
@@ -237,9 +240,7 @@ impl Run<'_> {
             } => {
                 let address = self.network(*network, server)?;
                 let (vmcore, memory) = self.vmcore(memory)?;
-                let own = net::own_address(address).map_err(|error| {
-                    reason(format_args!("finding the way to {address}: {error}"))
-                })?;
+                let own = own_address(address)?;
                 let mount_point = mount_point(self.job.number)?;
                 let filesystem =
                     nfs::mount_export(address, own, export, mount_options, &mount_point)
@@ -250,7 +251,54 @@ impl Run<'_> {
                 }
                 result
             }
+            TargetSpec::Ssh {
+                server,
+                port,
+                user,
+                host_keys,
+                path,
+                network,
+            } => {
+                let address = self.network(*network, server)?;
+                self.ssh(address, *port, user, host_keys, path, memory)
+            }
         }
+    }
+
+    /// Logs in to a server, and saves the dump there.
+    fn ssh(
+        &mut self,
+        address: IpAddr,
+        port: u16,
+        user: &str,
+        host_keys: &HostKeys<'_>,
+        path: &str,
+        memory: &mut [u8],
+    ) -> Result<Place, Reason> {
+        let (connection, memory) = memory
+            .split_at_mut_checked(ssh::MEMORY_BYTES)
+            .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
+        let (mut vmcore, memory) = self.vmcore(memory)?;
+        let mut credentials = Credentials::gather(host_keys, &mut vmcore)?;
+        let own = own_address(address)?;
+        let server = credentials.login(address, port, user, connection)?;
+        if let Some(free_bytes) = server.free_bytes(path) {
+            log!("{path} on the server has room for {free_bytes} bytes");
+        }
+        let (name, crash_time_s) = self.directory_name(Some(own), &mut vmcore);
+        let result = server
+            .directory(path, &name)
+            .map_err(reason)
+            .and_then(|directory| {
+                self.save(
+                    &Remote::new(&server, directory),
+                    crash_time_s,
+                    vmcore,
+                    memory,
+                )
+            });
+        server.close();
+        result
     }
 
     /// Waits for the target's device.
@@ -330,23 +378,43 @@ impl Run<'_> {
         mut vmcore: Input<'_>,
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
-        let job = self.job;
+        let (name, crash_time_s) = self.directory_name(own_address, &mut vmcore);
+        self.check_room(filesystem, &mut vmcore)?;
+        let directory = filesystem.directory(path, &name).map_err(reason)?;
+        self.save(&directory, crash_time_s, vmcore, memory)
+    }
+
+    /// What the directory of the dump is called, and when the crash was.
+    fn directory_name(
+        &self,
+        own_address: Option<IpAddr>,
+        vmcore: &mut Input<'_>,
+    ) -> (String<80>, i64) {
         let crash_time_s = vmcore
             .understood()
             .and_then(|vmcore| vmcore.crash_time_s())
             .unwrap_or_else(clock::wall_s);
         // Many machines share a server: the directory says whose dump it is.
-        let mut date_text = String::<80>::new();
+        let mut name = String::new();
         if let Some(address) = own_address {
-            let _ = write!(date_text, "{address}-");
+            let _ = write!(name, "{address}-");
         }
-        let _ = write!(date_text, "{}", date(job.record.zone, crash_time_s));
-        self.check_room(filesystem, &mut vmcore)?;
-        let directory = filesystem.directory(path, &date_text).map_err(reason)?;
+        let _ = write!(name, "{}", date(self.job.record.zone, crash_time_s));
+        (name, crash_time_s)
+    }
 
+    /// Saves everything to the directory of the dump.
+    fn save<D: Folder>(
+        &mut self,
+        directory: &D,
+        crash_time_s: i64,
+        mut vmcore: Input<'_>,
+        memory: &mut [u8],
+    ) -> Result<Place, Reason> {
+        let job = self.job;
         self.enter(Step::Dmesg);
         let dmesg_bytes = match vmcore.understood() {
-            Some(vmcore) => self.dmesg(vmcore, memory, &directory)?,
+            Some(vmcore) => self.dmesg(vmcore, memory, directory)?,
             None => None,
         };
         let mut saved = Saved {
@@ -359,15 +427,24 @@ impl Run<'_> {
         }
 
         self.enter(Step::Dump);
-        let manifest_file = self.begin_manifest(&directory, &saved, memory);
-        let mut sink = directory.create("vmcore").map_err(reason)?;
+        let manifest_file = directory
+            .is_random_access()
+            .then(|| self.begin_manifest(directory, &saved, memory));
+        let dump_name = directory.dump_name();
+        let mut sink = directory.create(dump_name)?;
         let result =
-            dump::write(job, &mut vmcore, memory, &mut sink, FileSink::restart).map_err(reason);
+            dump::write(job, &mut vmcore, memory, &mut sink, D::restart).map_err(|error| {
+                let mut why = reason(error);
+                if let Some(more) = directory.explanation() {
+                    let _ = write!(Cut(&mut why), " ({more})");
+                }
+                why
+            });
         drop(vmcore);
 
         self.enter(Step::Publish);
         let result = match result {
-            Ok(dumped) => directory.publish(sink).map(|()| dumped).map_err(reason),
+            Ok(dumped) => directory.publish(sink).map(|()| dumped),
             Err(why) => {
                 // As far as it got it stays readable, and its name says that it is incomplete.
                 let mut text = why;
@@ -375,7 +452,7 @@ impl Run<'_> {
                     Ok(()) => {
                         let _ = write!(
                             Cut(&mut text),
-                            "; what was written is in {}/vmcore-incomplete",
+                            "; what was written is in {}/{dump_name}-incomplete",
                             directory.path()
                         );
                     }
@@ -390,18 +467,20 @@ impl Run<'_> {
             self.tell(&dumped.stats);
         }
         self.aside("manifest.json", |run| {
-            let mut file = manifest_file?;
+            let mut file = match manifest_file {
+                Some(file) => file?,
+                None => directory.create("manifest.json")?,
+            };
             let result = result.as_ref().map_err(String::as_str);
             let bytes = run.manifest(&saved, result, memory)?;
             file.write_at(0, bytes).map_err(reason)?;
-            file.cut(u64::try_from(bytes.len()).unwrap_or(0))
-                .map_err(reason)?;
-            directory.publish(file).map_err(reason)
+            D::cut(&mut file, u64::try_from(bytes.len()).unwrap_or(0)).map_err(reason)?;
+            directory.publish(file)
         });
-        self.aside("kexec-dmesg.log", |_| own_log(&directory, memory));
+        self.aside("kexec-dmesg.log", |_| own_log(directory, memory));
         result?;
         let mut place = String::new();
-        let _ = write!(place, "{}/vmcore", directory.path());
+        let _ = write!(place, "{}/{dump_name}", directory.path());
         Ok(Place::File(place))
     }
 
@@ -429,14 +508,14 @@ impl Run<'_> {
 
     /// Saves the crashed kernel's log, synced and under its name. None when the log cannot be read: that is no reason to
     /// give up the vmcore.
-    fn dmesg(
+    fn dmesg<D: Folder>(
         &mut self,
         vmcore: &mut Vmcore<'_, VmcoreFile>,
         memory: &mut [u8],
-        directory: &Directory<'_>,
+        directory: &D,
     ) -> Result<Option<u64>, Reason> {
         let start_ms = clock::now_ms();
-        let mut sink = directory.create("vmcore-dmesg.txt").map_err(reason)?;
+        let mut sink = directory.create("vmcore-dmesg.txt")?;
         let mut offset = 0_u64;
         let written = dmesg::write(vmcore, memory, &mut |text| {
             sink.write_at(offset, text)?;
@@ -445,7 +524,7 @@ impl Run<'_> {
         });
         match written {
             Ok(_) => {
-                directory.publish(sink).map_err(reason)?;
+                directory.publish(sink)?;
                 log!(
                     "vmcore-dmesg.txt saved: {offset} bytes in {}",
                     Seconds(clock::now_ms().saturating_sub(start_ms))
@@ -475,19 +554,19 @@ impl Run<'_> {
 
     /// The manifest of a dump that is under way, with the room that the final one needs: the dump may fill the disk, and
     /// what is found after a power cut says what it is.
-    fn begin_manifest(
+    fn begin_manifest<D: Folder>(
         &self,
-        directory: &Directory<'_>,
+        directory: &D,
         saved: &Saved,
         memory: &mut [u8],
-    ) -> Result<FileSink, Reason> {
+    ) -> Result<D::File, Reason> {
         let length = self
             .manifest(saved, Err("the dump was under way"), memory)?
             .len();
         let room = memory.get_mut(..MANIFEST_ROOM).unwrap_or(&mut []);
         // White space behind the end is JSON too.
         room.iter_mut().skip(length).for_each(|byte| *byte = b' ');
-        let mut file = directory.create("manifest.json").map_err(reason)?;
+        let mut file = directory.create("manifest.json")?;
         file.write_at(0, room).map_err(reason)?;
         Ok(file)
     }
@@ -529,8 +608,8 @@ impl Run<'_> {
 }
 
 /// Saves the capture kernel's own log.
-fn own_log(directory: &Directory<'_>, memory: &mut [u8]) -> Result<(), Reason> {
-    let mut sink = directory.create("kexec-dmesg.log").map_err(reason)?;
+fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
+    let mut sink = directory.create("kexec-dmesg.log")?;
     let piece = memory
         .get_mut(..LOG_PIECE_BYTES)
         .ok_or_else(|| reason("no memory"))?;
@@ -551,7 +630,24 @@ fn own_log(directory: &Directory<'_>, memory: &mut [u8]) -> Result<(), Reason> {
     .map_err(reason)?;
     sink.write_at(offset, piece.get(..used).unwrap_or(&[]))
         .map_err(reason)?;
-    directory.publish(sink).map_err(reason)
+    directory.publish(sink)
+}
+
+/// The address that this machine has towards a server.
+fn own_address(server: IpAddr) -> Result<IpAddr, Reason> {
+    net::own_address(server)
+        .map_err(|error| reason(format_args!("finding the way to {server}: {error}")))
+}
+
+/// How much memory the attempts of a record take.
+#[must_use]
+pub fn memory_bytes(record: &Record<'_>) -> usize {
+    let has_ssh = record
+        .attempts
+        .iter()
+        .any(|attempt| matches!(attempt.target, TargetSpec::Ssh { .. }));
+    let connection = if has_ssh { ssh::MEMORY_BYTES } else { 0 };
+    MEMORY_BYTES + OPEN_BYTES + connection
 }
 
 /// An own mount point for each attempt: one that hangs keeps its own.

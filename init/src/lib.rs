@@ -21,6 +21,7 @@ pub mod date;
 pub mod dump;
 pub mod fault;
 pub mod files;
+pub mod folder;
 pub mod kernel_log;
 pub mod log;
 pub mod look;
@@ -29,6 +30,7 @@ pub mod modules;
 pub mod plan;
 pub mod power;
 pub mod progress;
+pub mod remote;
 pub mod report;
 pub mod salvage;
 pub mod shell;
@@ -46,7 +48,7 @@ pub mod workers;
 mod memory;
 
 use attempt::{Job, Reason};
-use collector::{IoError, MEMORY_BYTES, OPEN_BYTES};
+use collector::IoError;
 use config::record::{self, MAX_ATTEMPTS};
 use config::{CollectOptions, Compression, Deadlines, FinalAction, Format, Record};
 use core::ffi::CStr;
@@ -160,7 +162,7 @@ fn pid1() -> ! {
 
 /// Everything that the record asks for, to the end.
 fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
-    let mut memory = Memory::take(MEMORY_BYTES + OPEN_BYTES);
+    let mut memory = Memory::take(attempt::memory_bytes(record));
     if let Err(errno) = &memory {
         log!(
             "no memory for the dump: {}; next: the failure action",

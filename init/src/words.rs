@@ -9,7 +9,7 @@ use crate::kernel_log;
 use crate::report::Report;
 use crate::sys::{self, Memory};
 use crate::vmcore::{Access, error};
-use collector::{IoError, MEMORY_BYTES, OPEN_BYTES};
+use collector::IoError;
 use config::{DeviceId, DeviceSpec, Record};
 use core::fmt::{self, Write as _};
 use core::mem::MaybeUninit;
@@ -173,7 +173,7 @@ fn attempt_again(session: &Session<'_>, number: &str) -> u8 {
         ));
         return 1;
     };
-    let mut memory = match Memory::take(MEMORY_BYTES + OPEN_BYTES) {
+    let mut memory = match Memory::take(attempt::memory_bytes(session.record)) {
         Ok(memory) => memory,
         Err(errno) => {
             print(format_args!("no memory: {}\n", error(errno)));

@@ -85,6 +85,7 @@ impl<'b, S: Stream> Channel<'b, S> {
     /// Opens a channel, and the program on it. False when the server does not have it.
     pub(crate) fn open(&mut self, program: Program<'_>) -> Result<bool, SshError> {
         let until = self.until();
+        self.close()?;
         self.local = self.local.wrapping_add(1);
         self.held = 0..0;
         self.state = State::default();

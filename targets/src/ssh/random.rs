@@ -2,7 +2,7 @@
 //! Random numbers that nobody waits for.
 //!
 //! A capture kernel has just started and may have no entropy of its own. Then the numbers come from a secret of the
-//! builder's, which differs by image, and from the crashed machine's memory, which differs by crash.
+//! image, the user's key, and from the crashed machine's memory, which differs by crash.
 
 use collector::IoError;
 use core::fmt;

@@ -396,6 +396,12 @@ impl<'s, 'b, S: Stream> RemoteDirectory<'s, 'b, S> {
 }
 
 impl<S: Stream> RemoteFile<'_, '_, S> {
+    /// How much was written, where a file is only appended to.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Does something with the file by SFTP, and keeps the error for those who want more than its number.
     fn by_sftp(
         &self,

@@ -112,6 +112,8 @@ pub(crate) struct Transport<'b, S> {
     is_authenticated: bool,
     heard: Duration,
     unanswered: u32,
+    /// Why nothing more comes of this connection: whoever asks again is told at once.
+    broken: Option<SshError>,
 }
 
 impl<'b, S: Stream> Transport<'b, S> {
@@ -145,6 +147,7 @@ impl<'b, S: Stream> Transport<'b, S> {
             is_authenticated: false,
             heard: now(),
             unanswered: 0,
+            broken: None,
         };
         let until = transport.until();
         transport.versions(until)?;
@@ -291,6 +294,15 @@ impl<'b, S: Stream> Transport<'b, S> {
 
     /// Sends everything that is queued.
     pub(crate) fn flush(&mut self) -> Result<(), SshError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let result = self.send();
+        self.broken = result.err();
+        result
+    }
+
+    fn send(&mut self) -> Result<(), SshError> {
         let mut until = self.until();
         while !self.queued.is_empty() {
             let data = self.output.get(self.queued.clone()).unwrap_or_default();
@@ -392,6 +404,17 @@ impl<'b, S: Stream> Transport<'b, S> {
 
     /// The next packet, whatever it is.
     fn packet(&mut self, until: Duration) -> Result<Payload, SshError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let result = self.receive(until);
+        if let Err(error) = result {
+            self.broken = Some(error);
+        }
+        result
+    }
+
+    fn receive(&mut self, until: Duration) -> Result<Payload, SshError> {
         self.need(LENGTH_BYTES, until)?;
         let front = self
             .input
