@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::options::{Kind, TABLE};
+use super::table::{Kind, TABLE};
 
 const USAGE: &str = "\
 usage: NAME [OPTIONS] VMCORE OUT                  filter and compress VMCORE into OUT

@@ -17,6 +17,7 @@ mod release;
 mod report;
 mod run;
 mod stream;
+mod table;
 mod threads;
 mod verify;
 
