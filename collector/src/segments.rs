@@ -18,7 +18,8 @@ use crate::elf::{self, HeaderCount};
 use crate::io::Source;
 use crate::vmcore::OpenError;
 
-/// The most separate ranges of memory that are told apart; a large server has some dozens.
+/// So many separate ranges of memory can be told apart at least; a large server has some dozens, a filtered ELF dump of it
+/// some thousands, for which there can be more room.
 pub(crate) const MAX_RANGES: usize = 2048;
 /// The most note segments; `/proc/vmcore` has one.
 pub(crate) const MAX_NOTE_SEGMENTS: usize = 8;

@@ -31,6 +31,8 @@ const LEAVES: usize = 4;
 
 /// What [`Vmcore::open`] needs of memory.
 pub const OPEN_BYTES: usize = MAX_RANGES * RANGE_BYTES + VMCOREINFO_BYTES;
+/// What each memory segment beyond those that [`OPEN_BYTES`] has room for takes.
+pub const SEGMENT_BYTES: usize = RANGE_BYTES;
 
 /// A vmcore that is open: its headers are read, its memory is not.
 pub struct Vmcore<'m, S> {
@@ -71,10 +73,10 @@ impl<'m, S: Source> Vmcore<'m, S> {
         vmcoreinfo: Option<&[u8]>,
         memory: &'m mut [u8],
     ) -> Result<Self, OpenError> {
-        let (table, text) = memory
-            .split_at_mut_checked(MAX_RANGES.saturating_mul(RANGE_BYTES))
+        let (text, table) = memory
+            .split_at_mut_checked(VMCOREINFO_BYTES)
+            .filter(|(_, table)| table.len() >= MAX_RANGES.saturating_mul(RANGE_BYTES))
             .ok_or(OpenError::Memory)?;
-        let text = text.get_mut(..VMCOREINFO_BYTES).ok_or(OpenError::Memory)?;
         let table = table.as_chunks_mut::<RANGE_BYTES>().0;
 
         let mut header = [0; elf::FILE_HEADER_BYTES];
@@ -647,7 +649,7 @@ impl fmt::Display for OpenError {
                 "the vmcore's {count} program headers reach beyond its end; it is cut short or damaged"
             ),
             Self::TooManySegments => {
-                write!(f, "the vmcore has more than {MAX_RANGES} memory segments")
+                f.write_str("the vmcore has more memory segments than there is room for")
             }
             Self::Memory => write!(f, "opening a vmcore needs {OPEN_BYTES} bytes of memory"),
         }

@@ -8,9 +8,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use collector::kdump::{DumpfileSource, Reader};
-use collector::{IoError, OPEN_BYTES, Source, Vmcore, flattened};
+use collector::{IoError, OPEN_BYTES, Source, Vmcore, flattened, vmcore};
 
 use super::stream::Stream;
+
+/// The most segments of an ELF file: 32 MiB of memory, of which as much is touched as there are segments.
+const MAX_SEGMENTS: usize = 1 << 20;
+/// Bytes of a program header.
+const ELF_HEADER_BYTES: u64 = 32;
 
 /// A file on this machine.
 #[derive(Debug)]
@@ -181,7 +186,10 @@ pub(crate) fn open_vmcore(
         }
         _ => Input::Plain(bytes.source),
     };
-    let memory = vec![0; OPEN_BYTES].leak();
+    // A filtered ELF dump has thousands of segments. No file has more than its length has room for.
+    let segments = usize::try_from(source.size_bytes() / ELF_HEADER_BYTES).unwrap_or(MAX_SEGMENTS);
+    let more = segments.min(MAX_SEGMENTS) * vmcore::SEGMENT_BYTES;
+    let memory = vec![0; OPEN_BYTES + more].leak();
     Vmcore::open_with(source, vmcoreinfo, memory).map_err(|error| in_path(&error))
 }
 

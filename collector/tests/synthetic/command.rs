@@ -738,3 +738,34 @@ fn mem_usage_counts_the_pages_by_kind() {
     folder.write("bare", &bytes);
     assert!(folder.bad("--mem-usage bare", 1).contains("no VMCOREINFO"));
 }
+
+#[test]
+fn thousands_of_segments_are_read() {
+    let folder = Folder::new("segments");
+    // Every second page is a segment of its own.
+    let count = 5000_u64;
+    let machine = &folder.machine;
+    let notes = machine.vmcore().bytes;
+    let number = |at: usize| u64::from_le_bytes(notes[at..at + 8].try_into().unwrap());
+    let (notes_at, notes_bytes) = (number(64 + 8), number(64 + 32));
+    let data = (64 + 56 * (count + 1) + notes_bytes).next_multiple_of(PAGE);
+    let mut bytes = notes[..64].to_vec();
+    bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[56..58].copy_from_slice(&(count as u16 + 1).to_le_bytes());
+    let mut header = |kind: u32, fields: [u64; 6]| {
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(7_u32.to_le_bytes());
+        bytes.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+    };
+    let place = 64 + 56 * (count + 1);
+    header(4, [place, 0, 0, notes_bytes, notes_bytes, 0]);
+    for index in 0..count {
+        let address = (1 << 32) + index * 2 * PAGE;
+        header(1, [data + index * PAGE, 0, address, PAGE, PAGE, 0]);
+    }
+    bytes.extend(&notes[notes_at as usize..][..notes_bytes as usize]);
+    bytes.resize((data + count * PAGE) as usize, 7);
+    folder.write("many", &bytes);
+    let said = folder.good("verify many");
+    assert!(said.contains("5000 pages can be read"), "{said}");
+}
