@@ -30,6 +30,7 @@ pub fn items(
     record: &str,
     closure: &Closure,
     busybox: Option<Vec<u8>>,
+    ssh_key: Option<Vec<u8>>,
 ) -> Vec<Item> {
     let mut list = List::default();
     for directory in DIRECTORIES {
@@ -67,6 +68,14 @@ pub fn items(
     }
     if let Some(bytes) = busybox {
         list.add("bin/busybox", 0o755, Kind::File(bytes), "the shell");
+    }
+    if let Some(bytes) = ssh_key {
+        list.add(
+            config::target::SSH_KEY_PATH.trim_start_matches('/'),
+            0o600,
+            Kind::File(bytes),
+            "the user's key for ssh",
+        );
     }
     list.0.into_values().collect()
 }
@@ -177,7 +186,13 @@ mod tests {
             firmware: [("a/b.bin".to_owned(), b"fw".to_vec())].into(),
             ..Closure::default()
         };
-        items(b"elf".to_vec(), "record\n", &closure, Some(b"bb".to_vec()))
+        items(
+            b"elf".to_vec(),
+            "record\n",
+            &closure,
+            Some(b"bb".to_vec()),
+            None,
+        )
     }
 
     #[test]
@@ -207,7 +222,7 @@ mod tests {
                 "sys"
             ]
         );
-        let bare = items(vec![], "", &Closure::default(), None);
+        let bare = items(vec![], "", &Closure::default(), None, None);
         assert!(
             !bare.iter().any(
                 |item| item.entry.name.starts_with("bin") || item.entry.name.starts_with("lib")

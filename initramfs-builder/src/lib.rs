@@ -117,7 +117,7 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
     let init = read(&request.init)
         .map_err(|mistake| Mistake::new(format!("{mistake}; name the init binary by --init")))?;
     let record = resolved.record(&closure.modules)?.to_string();
-    let items = image::items(init, &record, &closure, busybox);
+    let items = image::items(init, &record, &closure, busybox, resolved.ssh_key.clone());
     let bytes = image::pack(&items, request.compression)?;
     Ok(Prepared {
         resolved,

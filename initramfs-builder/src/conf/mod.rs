@@ -13,6 +13,7 @@ use crate::filesystem::Type;
 use config::collect::CollectOptions;
 use config::{FailureAction, FinalAction};
 use spelling::nearest;
+use targets::ssh::known_hosts::DEFAULT_PORT;
 
 /// What a `kdump.conf` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Directives {
     pub stall_timeout_s: Option<At<u32>>,
     /// How long to wait once the network is up, in seconds.
     pub link_delay_s: Option<At<u32>>,
+    /// The user's key for ssh: where it lies.
+    pub sshkey: Option<At<String>>,
     /// The link that leads to the server, where the host's routes say another.
     pub ifc: Option<At<String>>,
     /// Modules that the administrator wants, in his order.
@@ -62,6 +65,15 @@ pub enum Target {
         /// `nfs4`: version 4 and no other.
         is_version_4: bool,
     },
+    /// A server that is reached by ssh.
+    Ssh {
+        /// The user's name there.
+        user: String,
+        /// The server's name or address.
+        server: String,
+        /// Its port.
+        port: u16,
+    },
 }
 
 impl std::fmt::Display for Target {
@@ -73,6 +85,10 @@ impl std::fmt::Display for Target {
                 write!(f, "[{server}]:{export}")
             }
             Self::Nfs { server, export, .. } => write!(f, "{server}:{export}"),
+            Self::Ssh { user, server, port } if *port != DEFAULT_PORT => {
+                write!(f, "{user}@[{server}]:{port}")
+            }
+            Self::Ssh { user, server, .. } => write!(f, "{user}@{server}"),
         }
     }
 }
@@ -145,7 +161,7 @@ struct Line<'a> {
 }
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 23] = [
+const DIRECTIVES: [(&str, Take); 25] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -158,6 +174,8 @@ const DIRECTIVES: [(&str, Take); 23] = [
     ("net", take_server),
     ("nfs", take_server),
     ("nfs4", take_server),
+    ("ssh", take_ssh),
+    ("sshkey", take_sshkey),
     ("path", take_path),
     ("ifc", take_ifc),
     ("link_delay", take_seconds),
@@ -172,9 +190,7 @@ const DIRECTIVES: [(&str, Take); 23] = [
 ];
 
 /// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 19] = [
-    "ssh",
-    "sshkey",
+const NOT_YET: [&str; 17] = [
     "virtiofs",
     "blacklist",
     "options",
@@ -385,7 +401,7 @@ fn take_server(directives: &mut Directives, line: &Line<'_>) -> Result<(), Strin
     const ACCEPTED: &str = "SERVER:/EXPORT, with an IPv6 address in brackets";
     let value = line.one(ACCEPTED)?;
     if line.word == "net" && value.contains('@') && !value.contains(":/") {
-        return Err(unknown_directive("ssh"));
+        return take_ssh(directives, line);
     }
     let (server, export) = value
         .split_once(":/")
@@ -406,6 +422,48 @@ fn take_server(directives: &mut Directives, line: &Line<'_>) -> Result<(), Strin
             is_version_4: line.word == "nfs4",
         },
     )
+}
+
+/// `USER@SERVER`, and with a port as `known_hosts` has it: `USER@[SERVER]:PORT`.
+fn take_ssh(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    const ACCEPTED: &str = "USER@SERVER, or USER@[SERVER]:PORT";
+    let value = line.one(ACCEPTED)?;
+    let wrong = || format!("`{value}` is no login; accepted is {ACCEPTED}");
+    let (user, server) = value.rsplit_once('@').ok_or_else(wrong)?;
+    let (server, port) = match server.strip_prefix('[') {
+        Some(rest) => {
+            let (server, port) = rest.split_once(']').ok_or_else(wrong)?;
+            let port = match port.strip_prefix(':') {
+                Some(port) => port.parse().ok().filter(|&port| port > 0),
+                None if port.is_empty() => Some(DEFAULT_PORT),
+                None => None,
+            };
+            (server, port.ok_or_else(wrong)?)
+        }
+        None => (server, DEFAULT_PORT),
+    };
+    let is_address = server.parse::<std::net::IpAddr>().is_ok();
+    let is_name = !server.is_empty() && !server.contains([':', '/', '[', ']']);
+    if user.is_empty() || user.contains('/') || !(is_address || is_name) {
+        return Err(wrong());
+    }
+    let target = Target::Ssh {
+        user: user.to_owned(),
+        server: server.to_owned(),
+        port,
+    };
+    add_target(directives, line, target)
+}
+
+fn take_sshkey(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    const ACCEPTED: &str = "the file of a private key: /root/.ssh/kdump_id_ed25519";
+    let value = line.some(ACCEPTED)?.to_owned();
+    if !value.starts_with('/') {
+        return Err(format!(
+            "`{value}` is no absolute path; accepted is {ACCEPTED}"
+        ));
+    }
+    line.once(&mut directives.sshkey, value)
 }
 
 fn take_ifc(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
@@ -561,7 +619,7 @@ mod tests {
     fn only_device(text: &str) -> DeviceName {
         match only_target(text) {
             Target::Local { device, .. } => device,
-            other @ Target::Nfs { .. } => panic!("{other}"),
+            other => panic!("{other}"),
         }
     }
 
@@ -573,7 +631,7 @@ mod tests {
                 export,
                 is_version_4,
             } => (server, export, is_version_4),
-            other @ Target::Local { .. } => panic!("{other}"),
+            other => panic!("{other}"),
         };
         let of = |server: &str, export: &str, four| (server.to_owned(), export.to_owned(), four);
         assert_eq!(nfs("net nas:/srv/crash/"), of("nas", "/srv/crash", false));
@@ -585,12 +643,28 @@ mod tests {
             ("nfs :/a", "names no server"),
             ("nfs fd00::2:/a", "names no server"),
             ("nfs [nas]:/a", "names no server"),
-            ("net root@nas", "`ssh` is not supported yet"),
+            ("ssh nas", "`nas` is no login"),
+            ("net @nas", "`@nas` is no login"),
+            ("ssh root@[nas]:0", "is no login"),
+            ("ssh root@[nas]x", "is no login"),
+            ("ssh root@nas:22", "is no login"),
+            ("sshkey id", "no absolute path"),
             ("link_delay soon", "number of seconds"),
             ("ifc eth0 eth1", "one word"),
         ] {
             let mistakes = mistakes(text.as_bytes());
             assert!(mistakes.contains(said), "{text}: {mistakes}");
+        }
+        for (text, user, server, port) in [
+            ("net root@nas", "root", "nas", 22),
+            ("ssh root@nas", "root", "nas", 22),
+            ("ssh a@b@nas", "a@b", "nas", 22),
+            ("ssh k@fd00::2", "k", "fd00::2", 22),
+            ("ssh k@[fd00::2]:2222", "k", "fd00::2", 2222),
+            ("ssh k@[nas]", "k", "nas", 22),
+        ] {
+            let (user, server) = (user.to_owned(), server.to_owned());
+            assert_eq!(only_target(text), Target::Ssh { user, server, port });
         }
         let directives = parsed("nfs nas:/a\nlink_delay 5\nifc eth1\n");
         assert_eq!(directives.link_delay_s.unwrap().value, 5);
@@ -616,7 +690,7 @@ mod tests {
             .iter()
             .map(|at| match &at.value {
                 Target::Local { kind, device } => (at.line, kind.word(), device.to_string()),
-                other @ Target::Nfs { .. } => (at.line, "nfs", other.to_string()),
+                other => (at.line, "other", other.to_string()),
             })
             .collect();
         assert_eq!(
@@ -797,8 +871,6 @@ mod tests {
                 &["`a.ko`", "without directory and `.ko`"],
             ),
             ("extra_modules ../x", &["`../x`"]),
-            ("ssh root@host", &["`ssh` is not supported yet"]),
-            ("net root@host", &["`ssh` is not supported yet"]),
             ("virtiofs crash", &["`virtiofs` is not supported yet"]),
             ("path /a\u{1}b", &["control character"]),
         ] {
@@ -813,7 +885,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_in_the_order_of_the_file() {
-        let said = mistakes(b"rwa /dev/sda5\npath /ok\ndefault foo\nssh a@b\n");
+        let said = mistakes(b"rwa /dev/sda5\npath /ok\ndefault foo\nssh ab\n");
         let places: Vec<_> = said
             .lines()
             .map(|line| line.split(": ").next().unwrap())

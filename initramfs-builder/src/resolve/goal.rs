@@ -5,8 +5,8 @@ use super::network::Way;
 use crate::error::Mistake;
 use crate::modules::closure::{Chosen, Need};
 use config::{
-    Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, Module,
-    Record, Role, RootFilesystem, Server, TargetSpec, record,
+    Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, HostKeys,
+    Module, Record, Role, RootFilesystem, Server, TargetSpec, record,
 };
 use std::net::IpAddr;
 
@@ -27,6 +27,8 @@ pub struct Resolved {
     pub deadlines: Deadlines,
     /// The ways to servers.
     pub ways: Vec<Way>,
+    /// The user's key for servers that are reached by ssh.
+    pub ssh_key: Option<Vec<u8>>,
     /// In the order to be made.
     pub attempts: Vec<Goal>,
     /// The machine's root, where the failure action starts it.
@@ -81,6 +83,23 @@ pub enum Place {
         /// Which of the ways leads there.
         way: usize,
     },
+    /// Into a directory of a server, by ssh.
+    Ssh {
+        /// The server's name.
+        server: String,
+        /// Its address now.
+        address: IpAddr,
+        /// Its port.
+        port: u16,
+        /// The user's name there.
+        user: String,
+        /// The keys that it is known by, as `known_hosts` has them.
+        host_keys: Vec<String>,
+        /// The save path there.
+        path: String,
+        /// Which of the ways leads there.
+        way: usize,
+    },
 }
 
 impl Place {
@@ -89,7 +108,7 @@ impl Place {
     pub const fn device(&self) -> Option<&Identified> {
         match self {
             Self::Raw(device) | Self::Filesystem { device, .. } => Some(device),
-            Self::Nfs { .. } => None,
+            Self::Nfs { .. } | Self::Ssh { .. } => None,
         }
     }
 
@@ -99,6 +118,7 @@ impl Place {
         match self {
             Self::Raw(device) | Self::Filesystem { device, .. } => device.node.clone(),
             Self::Nfs { server, export, .. } => format!("{server}:{export}"),
+            Self::Ssh { user, server, .. } => format!("{user}@{server}"),
         }
     }
 
@@ -134,6 +154,20 @@ impl Place {
                     ..
                 },
             ) => address == other_address && export == other_export && path == other_path,
+            (
+                Self::Ssh {
+                    address,
+                    port,
+                    user,
+                    ..
+                },
+                Self::Ssh {
+                    address: other_address,
+                    port: other_port,
+                    user: other_user,
+                    ..
+                },
+            ) => address == other_address && port == other_port && user == other_user,
             _ => false,
         }
     }
@@ -216,6 +250,32 @@ impl Goal {
                 path,
                 network: *way,
             },
+            Place::Ssh {
+                server,
+                address,
+                port,
+                user,
+                host_keys,
+                path,
+                way,
+            } => {
+                let mut keys = HostKeys::default();
+                for key in host_keys {
+                    // There are no more than have room.
+                    let _ = keys.push(key);
+                }
+                TargetSpec::Ssh {
+                    server: Server {
+                        name: server,
+                        address: *address,
+                    },
+                    port: *port,
+                    user,
+                    host_keys: keys,
+                    path,
+                    network: *way,
+                }
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod device;
 mod goal;
 mod network;
 mod nfs;
+mod ssh;
 
 pub use goal::{Goal, Identified, Place, Resolved, Root};
 pub use network::Way;
@@ -37,6 +38,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         warnings: host.warnings.clone(),
         needs: Vec::new(),
         ways: Vec::new(),
+        ssh_key: None,
     };
     let collect = work.collect();
     let path = directives
@@ -155,6 +157,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             final_action,
             deadlines: deadlines(directives),
             ways: work.ways,
+            ssh_key: work.ssh_key,
             attempts,
             root,
             needs: work.needs,
@@ -199,6 +202,7 @@ struct Work<'a> {
     warnings: Vec<String>,
     needs: Vec<Need>,
     ways: Vec<Way>,
+    ssh_key: Option<Vec<u8>>,
 }
 
 impl<'a> Work<'a> {
@@ -257,6 +261,7 @@ impl<'a> Work<'a> {
                 export,
                 is_version_4,
             } => self.nfs(server, export, *is_version_4, path)?,
+            Target::Ssh { user, server, port } => self.ssh(user, server, *port, path)?,
         };
         Ok(Goal {
             role: Role::Configured,
