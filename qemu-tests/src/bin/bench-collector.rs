@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo bench-collector`: `vmcore` beside makedumpfile, on the same vmcores, in turns.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use qemu_tests::artifacts;
+use qemu_tests::case::Case;
+use qemu_tests::disk::Ext;
+use qemu_tests::machine::{Content, DiskPlan};
+use qemu_tests::run::stdout;
+use qemu_tests::setup::{self, Flavour};
+use wait4::Wait4 as _;
+
+const HELP: &str = "\
+Usage: cargo bench-collector [--runs N] [--levels 0,1,31] [--threads 1] [--codecs none,zlib,lzo,snappy,zstd] [--write]
+                             [VMCORE...]
+
+Runs makedumpfile and our `vmcore` in turns, N times (3) each, on ELF vmcores in the page cache, and prints CPU time (user and
+system, of the best run), wall time, peak memory and the output's size, with the ratios. Without a VMCORE, it panics two
+guests under QEMU, an idle one and one with anonymous memory, page cache, tmpfs and noise, and keeps their vmcores in the cache.
+
+MAKEDUMPFILE names another makedumpfile than the installed one. What the one at hand was built without is left out, and
+said; `cargo bench -p kdumprd-collector --bench codecs` compares the encoders alone.
+--threads 2 is `--num-threads 2` for both; makedumpfile's threads spin, so leave the machine alone meanwhile.
+--write replaces the tables in BENCHMARKS.md.
+";
+
+/// Where the tables stand in BENCHMARKS.md.
+const BEGIN: &str = "<!-- bench-collector begins -->\n";
+const END: &str = "<!-- bench-collector ends -->\n";
+
+/// Shell text that makes the mixed guest: each kind of page that a level leaves out, text-like and random.
+const MIXED: &str = "\
+mkdir -p /mixed
+mount -t tmpfs -o size=60% mixed /mixed
+dd if=/dev/urandom of=/mixed/noise bs=1M count=96 2> /dev/null
+cat /bin/busybox /harness/vmlinuz > /mixed/binaries
+seq 1 4000000 > /mixed/numbers
+seq 1 1000000 | sed 's/.*/entry & of a table that an application keeps/' > /mixed/table
+awk 'BEGIN { for (i = 0; i < 400000; i++) a[i] = \"anonymous \" i * 7919; while (1) system(\"sleep 100\") }' &
+dd if=/dev/zero of=/mixed/zeros bs=1M count=32 2> /dev/null
+sleep 8
+rm /mixed/table
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Codec {
+    word: &'static str,
+    option: Option<&'static str>,
+}
+
+const CODECS: [Codec; 5] = [
+    Codec {
+        word: "none",
+        option: None,
+    },
+    Codec {
+        word: "zlib",
+        option: Some("-c"),
+    },
+    Codec {
+        word: "lzo",
+        option: Some("-l"),
+    },
+    Codec {
+        word: "snappy",
+        option: Some("-p"),
+    },
+    Codec {
+        word: "zstd",
+        option: Some("-z"),
+    },
+];
+
+struct Options {
+    runs: u32,
+    levels: Vec<u8>,
+    threads: Vec<u32>,
+    codecs: Vec<Codec>,
+    write: bool,
+    files: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-collector: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let Some(mut options) = parse()? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    if options.files.is_empty() {
+        options.files = vec![captured("idle", "")?, captured("mixed", MIXED)?];
+    }
+    let ours = artifacts::vmcore()?;
+    let (peer, version, known) = makedumpfile()?;
+    let scratch = setup::cache()?.join(format!("bench-{}", std::process::id()));
+    fs::create_dir(&scratch).with_context(|| format!("making {}", scratch.display()))?;
+    let table = tables(&options, &ours, &peer, &version, &known, &scratch);
+    fs::remove_dir_all(&scratch)?;
+    let table = table?;
+    if options.write {
+        write(&table)?;
+    }
+    Ok(())
+}
+
+fn parse() -> Result<Option<Options>> {
+    let mut options = Options {
+        runs: 3,
+        levels: vec![0, 1, 31],
+        threads: vec![1],
+        codecs: CODECS.to_vec(),
+        write: false,
+        files: Vec::new(),
+    };
+    let mut words = env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || {
+            words
+                .next()
+                .with_context(|| format!("{word} needs a value\n{HELP}"))
+        };
+        match word.as_str() {
+            "-h" | "--help" => return Ok(None),
+            "--write" => options.write = true,
+            "--runs" => options.runs = value()?.parse().context("--runs takes a number")?,
+            "--levels" => options.levels = numbers(&value()?).context("--levels")?,
+            "--threads" => options.threads = numbers(&value()?).context("--threads")?,
+            "--codecs" => {
+                options.codecs = value()?
+                    .split(',')
+                    .map(|word| {
+                        let codec = CODECS.into_iter().find(|codec| codec.word == word);
+                        codec.with_context(|| format!("no codec {word}\n{HELP}"))
+                    })
+                    .collect::<Result<_>>()?;
+            }
+            other if other.starts_with('-') => bail!("no option {other}\n{HELP}"),
+            file => options.files.push(file.into()),
+        }
+    }
+    ensure!(options.runs > 0, "--runs takes a number from 1 on");
+    Ok(Some(options))
+}
+
+fn numbers<T: std::str::FromStr>(text: &str) -> Result<Vec<T>> {
+    let parse = |part: &str| {
+        part.parse()
+            .ok()
+            .with_context(|| format!("`{part}` is no number"))
+    };
+    text.split(',').map(parse).collect()
+}
+
+/// The vmcore of a guest, as `/proc/vmcore` had it; made when it is not there.
+fn captured(name: &str, prepare: &str) -> Result<PathBuf> {
+    let folder = setup::cache()?.join("vmcores");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("6.1-{name}.elf"));
+    if file.exists() {
+        return Ok(file);
+    }
+    println!("a guest panics: {name}");
+    let case_name = format!("bench-collector-{name}");
+    let case = Case {
+        memory_mib: 1024,
+        prepare,
+        ..Case::new(
+            &case_name,
+            Flavour::Cloud6_1,
+            DiskPlan::virtio(Content::Ext(Ext::new("ext4", 1400))),
+            "ext4 NODE\ncore_collector cp\n",
+        )
+    };
+    let capture = case.capture()?;
+    let saved = capture.saved()?;
+    // Under its name only when it is whole.
+    let part = file.with_extension("part");
+    fs::copy(saved.file("vmcore"), &part)?;
+    fs::rename(&part, &file)?;
+    capture.clean_up()?;
+    Ok(file)
+}
+
+/// The makedumpfile to compare with, its version, and the codecs that it has.
+fn makedumpfile() -> Result<(PathBuf, String, BTreeSet<&'static str>)> {
+    let program = match env::var_os("MAKEDUMPFILE") {
+        Some(path) => PathBuf::from(path),
+        None => setup::program("makedumpfile")?.get_program().into(),
+    };
+    let said = stdout(Command::new(&program).arg("-v"))?;
+    let version = said.lines().next().unwrap_or_default();
+    let version = version
+        .split(" (")
+        .next()
+        .unwrap_or(version)
+        .replace(": version", "");
+    let mut known = BTreeSet::from(["none", "zlib"]);
+    for codec in CODECS {
+        if said.lines().any(|line| {
+            let mut words = line.split_ascii_whitespace();
+            words.next() == Some(codec.word) && words.next() == Some("enabled")
+        }) {
+            known.insert(codec.word);
+        }
+    }
+    Ok((program, version, known))
+}
+
+/// What a run cost: of several, the least of each.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    cpu: Duration,
+    wall: Duration,
+    peak_bytes: u64,
+    file_bytes: u64,
+}
+
+fn cost(command: &mut Command, out: &Path) -> Result<Cost> {
+    if out.exists() {
+        fs::remove_file(out)?;
+    }
+    let shown = format!("{command:?}");
+    let started = Instant::now();
+    let child = command
+        .arg(out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("starting {shown}"))?;
+    let used = child
+        .wait4()
+        .with_context(|| format!("waiting for {shown}"))?;
+    let wall = started.elapsed();
+    ensure!(used.status.success(), "{shown}: {}", used.status);
+    Ok(Cost {
+        cpu: used.rusage.utime + used.rusage.stime,
+        wall,
+        peak_bytes: used.rusage.maxrss,
+        file_bytes: fs::metadata(out)?.len(),
+    })
+}
+
+fn least(one: Option<Cost>, other: Cost) -> Cost {
+    one.map_or(other, |one| Cost {
+        cpu: one.cpu.min(other.cpu),
+        wall: one.wall.min(other.wall),
+        peak_bytes: one.peak_bytes.min(other.peak_bytes),
+        file_bytes: other.file_bytes,
+    })
+}
+
+/// Runs everything, prints each row when it is known, and gives all of them back.
+fn tables(
+    options: &Options,
+    ours: &Path,
+    peer: &Path,
+    version: &str,
+    known: &BTreeSet<&str>,
+    scratch: &Path,
+) -> Result<String> {
+    let mut text = format!(
+        "Each figure is {version}'s, then ours: CPU is user and system seconds of the best of {} runs in turns, peak is the \
+         resident memory of\nthe whole process.\n",
+        options.runs
+    );
+    for codec in &options.codecs {
+        if !known.contains(codec.word) {
+            writeln!(
+                text,
+                "\nThis makedumpfile was built without {}: left out.",
+                codec.word
+            )?;
+        }
+    }
+    print!("{text}");
+    for file in &options.files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let mut put = |line: String| {
+            println!("{line}");
+            text.push_str(&line);
+            text.push('\n');
+        };
+        put(format!(
+            "\n**{name}**, {} bytes\n\n\
+             | level, codec, threads | CPU s | as fast | wall s | peak MiB | bytes | size |\n\
+             |---|---|---|---|---|---|---|",
+            fs::metadata(file)?.len()
+        ));
+        for &level in &options.levels {
+            for codec in options
+                .codecs
+                .iter()
+                .filter(|codec| known.contains(codec.word))
+            {
+                for &threads in &options.threads {
+                    put(row(
+                        options, ours, peer, scratch, file, level, *codec, threads,
+                    )?);
+                }
+            }
+        }
+    }
+    Ok(text)
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one row of a table with as many columns"
+)]
+fn row(
+    options: &Options,
+    ours: &Path,
+    peer: &Path,
+    scratch: &Path,
+    file: &Path,
+    level: u8,
+    codec: Codec,
+    threads: u32,
+) -> Result<String> {
+    let command = |program: &Path| {
+        let mut command = Command::new(program);
+        command.args(codec.option).args(["-d", &level.to_string()]);
+        if threads > 1 {
+            command.args(["--num-threads", &threads.to_string()]);
+        }
+        command.arg(file);
+        command
+    };
+    let (mut theirs, mut mine) = (None, None);
+    for _ in 0..options.runs {
+        theirs = Some(least(
+            theirs,
+            cost(&mut command(peer), &scratch.join("peer"))?,
+        ));
+        mine = Some(least(
+            mine,
+            cost(&mut command(ours), &scratch.join("ours"))?,
+        ));
+    }
+    let (Some(theirs), Some(mine)) = (theirs, mine) else {
+        bail!("no runs");
+    };
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    Ok(format!(
+        "| {level}, {}, {threads} | {:.3}, {:.3} | {:.2} | {:.2}, {:.2} | {:.1}, {:.1} | {}, {} | {:.3} |",
+        codec.word,
+        seconds(theirs.cpu),
+        seconds(mine.cpu),
+        seconds(theirs.cpu) / seconds(mine.cpu),
+        seconds(theirs.wall),
+        seconds(mine.wall),
+        mib(theirs.peak_bytes),
+        mib(mine.peak_bytes),
+        theirs.file_bytes,
+        mine.file_bytes,
+        mine.file_bytes as f64 / theirs.file_bytes as f64,
+    ))
+}
+
+/// Puts the tables in the place of those in BENCHMARKS.md.
+fn write(table: &str) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../BENCHMARKS.md");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let place = text.split_once(BEGIN).and_then(|(before, rest)| {
+        let (_, behind) = rest.split_once(END)?;
+        Some((before, behind))
+    });
+    let (before, behind) =
+        place.with_context(|| format!("{} has no place for the tables", path.display()))?;
+    fs::write(&path, format!("{before}{BEGIN}{table}{END}{behind}"))?;
+    Ok(())
+}
