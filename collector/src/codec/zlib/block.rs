@@ -113,6 +113,7 @@ impl Blocks {
     }
 
     /// Makes a code for the chunk, and adds its table.
+    // By itself, as what is behind it, so that each has all registers.
     #[inline(never)]
     fn write_table(&mut self, matches: &Matches, out: &mut Bits) {
         let counts = matches.counts();
