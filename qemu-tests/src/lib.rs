@@ -17,6 +17,7 @@
 //! What it does not do: install a kernel, touch a disk of the host, or need root where the tools are installed.
 #![forbid(unsafe_code)]
 
+pub mod architecture;
 pub mod artifacts;
 pub mod case;
 pub mod check;

@@ -18,6 +18,8 @@ use crate::run::{run, stdout};
 /// Programs that the harness calls, and the Debian package that has each.
 const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("qemu-aarch64", "qemu-user"),
     ("busybox", "busybox-static"),
     ("mkfs.ext4", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),

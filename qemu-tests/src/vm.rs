@@ -57,12 +57,26 @@ impl Vm {
     /// # Errors
     /// QEMU is missing, or does not start with these arguments; the error has what it said.
     pub fn start(name: &str, arguments: &[OsString], limit: Duration) -> Result<Self> {
+        Self::start_program("qemu-system-x86_64", name, arguments, limit)
+    }
+
+    /// As [`Vm::start`], with the QEMU of another architecture.
+    ///
+    /// # Errors
+    /// As [`Vm::start`].
+    pub fn start_program(
+        program: &str,
+        name: &str,
+        arguments: &[OsString],
+        limit: Duration,
+    ) -> Result<Self> {
         let log = log_folder(name)?.join("console.log");
         let socket = socket_path();
         let listener = UnixListener::bind(&socket)
             .with_context(|| format!("making the control channel {}", socket.display()))?;
         listener.set_nonblocking(true)?;
-        let qemu = setup::find_program("qemu-system-x86_64").context("QEMU is not installed")?;
+        let qemu =
+            setup::find_program(program).with_context(|| format!("{program} is not installed"))?;
         let mut control = OsString::from("unix:");
         control.push(&socket);
         control.push(",server=off");

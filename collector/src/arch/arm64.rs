@@ -195,3 +195,115 @@ impl Translation for Paging {
         Ok(Leaf::page(address, physical, self.page_shift))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use crate::vmcore::ReadError;
+    use std::collections::BTreeMap;
+
+    fn walk(
+        info: &str,
+        page_shift: u32,
+        entries: &[(u64, u64)],
+        address: u64,
+    ) -> Result<u64, TranslateError> {
+        let entries: BTreeMap<u64, u64> = entries.iter().copied().collect();
+        let info = Vmcoreinfo::new(info.as_bytes());
+        let mut paging = Paging::detect(&info, ByteOrder::Little, page_shift).unwrap();
+        let mut read = |place: PhysAddr, buf: &mut [u8]| -> Result<(), ReadError> {
+            for (place, bytes) in (place.0..).step_by(8).zip(buf.as_chunks_mut::<8>().0) {
+                *bytes = entries.get(&place).copied().unwrap_or(0).to_le_bytes();
+            }
+            Ok(())
+        };
+        let leaf = paging.walk(VirtAddr(address), &mut read)?;
+        Ok(leaf.locate(VirtAddr(address)).unwrap().0.0)
+    }
+
+    /// The root is at 0x4000_0000.
+    fn info(built_bits: u32, bits: u32) -> String {
+        let image = 0_u64.wrapping_sub(1 << 30);
+        format!(
+            "SYMBOL(swapper_pg_dir)={image:x}\nSYMBOL(_stext)={image:x}\nNUMBER(VA_BITS)={built_bits}\n\
+             NUMBER(TCR_EL1_T1SZ)={:#x}\nNUMBER(kimage_voffset)={:#x}\nNUMBER(PHYS_OFFSET)=0x80000000\n",
+            64 - bits,
+            image - 0x4000_0000
+        )
+    }
+
+    #[test]
+    fn lpa2_has_the_highest_address_bits_below_the_page() {
+        // Bits 50 and 51 in bits 8 and 9; 48 and 49 in their place.
+        let high = 0x000f_0000_0000_0000_u64;
+        let entry = |address: u64, kind: u64| {
+            (address & 0x0003_ffff_ffff_f000) | ((address >> 42) & 0x300) | kind
+        };
+        let entries = [
+            (0x4000_0000 + 8 * 15, entry(high | 0x1000, 3)),
+            ((high | 0x1000) + 8 * 511, entry(high | 0x2000, 3)),
+            ((high | 0x2000) + 8 * 511, entry(high | 0x3000, 3)),
+            ((high | 0x3000) + 8 * 511, entry(high | 0x4000, 3)),
+            (
+                (high | 0x4000) + 8 * 511,
+                entry(high | 0x7654_3000, 0x0060_0000_0000_0403),
+            ),
+        ];
+        let found = walk(&info(52, 52), 12, &entries, u64::MAX - 0xf00);
+        assert_eq!(found, Ok(high | 0x7654_30ff));
+    }
+
+    #[test]
+    fn pages_of_64_kib_have_them_there_too() {
+        let high = 0x000a_0000_0000_0000_u64;
+        let entry = |address: u64, kind: u64| {
+            (address & 0x0000_ffff_ffff_0000) | ((address >> 36) & 0xf000) | kind
+        };
+        // The tables are those of 52 bits, whatever the processor can do.
+        let entries = [
+            (0x4000_0000 + 8 * 1023, entry(high | 0x1_0000, 3)),
+            (
+                (high | 0x1_0000) + 8 * 8191,
+                entry(high | 0x6000_0000, 0x701),
+            ),
+        ];
+        for bits in [52, 48] {
+            let found = walk(&info(52, bits), 16, &entries, u64::MAX - 0xf00);
+            assert_eq!(found, Ok(high | 0x7fff_f0ff), "{bits}");
+        }
+    }
+
+    #[test]
+    fn what_the_tables_leave_out_of_the_linear_mapping_is_summed() {
+        let found = walk(&info(48, 48), 12, &[], 0xffff_0000_1234_5678);
+        assert_eq!(found, Ok(0x8000_0000 + 0x1234_5678));
+        // Built for 52 bits and run with 48, the number is that of an address 15 << 48 lower.
+        let lowered = 0x8000_0000_u64.wrapping_sub(15 << 48);
+        let text = info(52, 48).replace("0x80000000", &format!("{lowered:#x}"));
+        let found = walk(&text, 12, &[], 0xffff_0000_1234_5678);
+        assert_eq!(found, Ok(0x8000_0000 + 0x1234_5678));
+        // Not linear, and not the kernel's at all.
+        for address in [0xffff_9000_0000_0000, 0x0000_9000_0000_0000] {
+            let error = walk(&info(48, 48), 12, &[], address);
+            assert_eq!(error, Err(TranslateError::NotMapped(VirtAddr(address))));
+        }
+    }
+
+    #[test]
+    fn the_linear_mapping_was_the_upper_half_before_5_4() {
+        let text = "SYMBOL(swapper_pg_dir)=ffff000009000000\nSYMBOL(_stext)=ffff000008081000\n\
+                    NUMBER(VA_BITS)=48\nNUMBER(kimage_voffset)=0xfffeffffc8000000\nNUMBER(PHYS_OFFSET)=0x40000000\n";
+        let found = walk(text, 12, &[], 0xffff_8000_0123_4567);
+        assert_eq!(found, Ok(0x4000_0000 + 0x0123_4567));
+    }
+
+    #[test]
+    fn what_the_processor_could_do_is_guessed_where_it_is_not_told() {
+        let guess =
+            |table: &str, built_bits| guess_bits(&Vmcoreinfo::new(table.as_bytes()), built_bits);
+        assert_eq!(guess("SYMBOL(mem_section)=fff000001ffd0000\n", 52), 52);
+        assert_eq!(guess("SYMBOL(mem_section)=ffff00001ffd0000\n", 52), 48);
+        assert_eq!(guess("", 48), 48);
+    }
+}

@@ -349,3 +349,102 @@ impl Translation for Paging {
         tables.walk(address, read)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use crate::vmcore::ReadError;
+    use std::collections::BTreeMap;
+
+    const PIECE: u64 = 1 << 24;
+    const START: u64 = 0xf000_0000_0000_0000;
+
+    /// A kernel with a list of so many pieces, in no order. Returns what it has in memory, in words.
+    fn list(count: u64) -> (Paging, BTreeMap<u64, u64>) {
+        let text = "OSRELEASE=3.10.0\nSYMBOL(swapper_pg_dir)=c000000001000000\nNUMBER(RADIX_MMU)=0\n\
+            SYMBOL(vmemmap_list)=c000000002000000\nSYMBOL(mmu_vmemmap_psize)=c000000002000008\n\
+            SYMBOL(mmu_psize_defs)=c000000002000100\nSIZE(mmu_psize_def)=8\nOFFSET(mmu_psize_def.shift)=0\n\
+            OFFSET(vmemmap_backing.list)=0\nOFFSET(vmemmap_backing.phys)=8\nOFFSET(vmemmap_backing.virt_addr)=16\n";
+        let mut words = BTreeMap::from([(0x200_0008, 1), (0x200_0108, 24)]);
+        let mut next = 0;
+        for index in 0..count {
+            // All numbers below the count, as it is odd and prime.
+            let number = index * 7 % count;
+            let node = 0x300_0000 + index * 24;
+            words.insert(node, next);
+            words.insert(node + 8, 0x10_0000_0000 + (count - number) * PIECE);
+            words.insert(node + 16, START + number * PIECE);
+            next = PAGE_OFFSET + node;
+        }
+        words.insert(0x200_0000, next);
+        let info = Vmcoreinfo::new(text.as_bytes());
+        let mut paging = Paging::detect(&info, Abi::LITTLE_64, 16).unwrap();
+        paging.complete(&mut |place, buf| read(&words, place, buf));
+        (paging, words)
+    }
+
+    fn read(words: &BTreeMap<u64, u64>, place: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let word = words.get(&place.0).copied().unwrap_or(0).to_le_bytes();
+        buf.copy_from_slice(&word[..buf.len()]);
+        Ok(())
+    }
+
+    #[test]
+    fn pieces_are_found_in_a_list_of_any_length() {
+        for count in [1, 31, 37, 211] {
+            let (mut paging, words) = list(count);
+            let mut reads = 0;
+            // Upwards, as the mem_map is gone through.
+            for number in 0..count {
+                let address = VirtAddr(START + number * PIECE + 0x12_3456);
+                let leaf = paging.walk(address, &mut |place, buf| {
+                    reads += 1;
+                    read(&words, place, buf)
+                });
+                let (physical, left) = leaf.unwrap().locate(address).unwrap();
+                let expected = 0x10_0000_0000 + (count - number) * PIECE + 0x12_3456;
+                assert_eq!(
+                    (physical.0, left),
+                    (expected, PIECE - 0x12_3456),
+                    "{number}"
+                );
+            }
+            // Three words of each piece, once for as many as are remembered.
+            let passes = count.div_ceil(32);
+            assert!(reads <= passes * count * 3, "{reads} reads for {count}");
+            let beyond = VirtAddr(START + count * PIECE);
+            let error = paging.walk(beyond, &mut |place, buf| read(&words, place, buf));
+            assert_eq!(error, Err(TranslateError::NotMapped(beyond)));
+            // Here and there.
+            for number in (0..count).map(|index| index * 11 % count) {
+                let address = VirtAddr(START + number * PIECE);
+                let leaf = paging.walk(address, &mut |place, buf| read(&words, place, buf));
+                assert!(leaf.unwrap().locate(address).is_some(), "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_leads_back_to_itself_ends() {
+        let (mut paging, mut words) = list(5);
+        words.insert(0x300_0000, PAGE_OFFSET + 0x300_0000 + 4 * 24);
+        let beyond = VirtAddr(START + 100 * PIECE);
+        let error = paging.walk(beyond, &mut |place, buf| read(&words, place, buf));
+        assert_eq!(error, Err(TranslateError::NotMapped(beyond)));
+    }
+
+    #[test]
+    fn what_is_linear_needs_no_table() {
+        let (mut paging, words) = list(1);
+        let address = VirtAddr(PAGE_OFFSET + 0x12_3456_789a);
+        let leaf = paging.walk(address, &mut |place, buf| read(&words, place, buf));
+        let (physical, _) = leaf.unwrap().locate(address).unwrap();
+        assert_eq!(physical, PhysAddr(0x12_3456_789a));
+        assert_eq!(version("4.18.0-553.el8.ppc64le"), (4, 18));
+        assert_eq!(version("6.1"), (6, 1));
+        assert_eq!(version("x"), (0, 0));
+        assert_eq!(index_bits(false, 16, (4, 12)), [8, 10, 7, 8, 0]);
+        assert_eq!(index_bits(false, 16, (5, 4)), [8, 10, 10, 8, 0]);
+    }
+}

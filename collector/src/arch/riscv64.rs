@@ -109,3 +109,33 @@ impl Translation for Paging {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_that_map_a_piece_together_are_told_apart_by_the_address() {
+        // 64 KiB: the lowest four bits of the page number are 1000.
+        let entry = NAPOT | (0x12348 << 10) | 0xe7;
+        for (address, page) in [
+            (0x7_0000, 0x12340),
+            (0x7_5000, 0x12345),
+            (0x7_f000, 0x1234f),
+        ] {
+            let found = Entries.decode(entry, 0, VirtAddr(address));
+            assert_eq!(found, Entry::Leaf(page << 12));
+        }
+        let plain = (0x12345 << 10) | 0xe7;
+        assert_eq!(
+            Entries.decode(plain, 0, VirtAddr(0)),
+            Entry::Leaf(0x12345 << 12)
+        );
+        assert_eq!(
+            Entries.decode(plain & !0xe, 1, VirtAddr(0)),
+            Entry::Table(0x12345 << 12)
+        );
+        assert_eq!(Entries.decode(plain & !0xe, 0, VirtAddr(0)), Entry::Absent);
+        assert_eq!(Entries.decode(plain & !1, 1, VirtAddr(0)), Entry::Absent);
+    }
+}

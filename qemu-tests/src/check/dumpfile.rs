@@ -15,7 +15,6 @@ use flate2::read::ZlibDecoder;
 use super::memory::{Memory, PAGE_SIZE, Page};
 
 const SIGNATURE: &[u8] = b"KDUMP   ";
-const SUB_HEADER_SIZE: usize = 104;
 const DESCRIPTOR_SIZE: u64 = 24;
 const ZLIB: u32 = 1;
 const INCOMPLETE: u32 = 8;
@@ -99,38 +98,50 @@ impl Dumpfile {
             .collect();
         ensure!(
             names[0] == "Linux"
-                && names[4] == "x86_64"
+                && ["x86_64", "aarch64", "i686"].contains(&names[4].as_str())
                 && !names[2].is_empty()
                 && !names[3].is_empty(),
             "utsname is {names:?}: readers take the file for another machine's"
         );
-        ensure!(field(428, 4) == block, "block size {}", field(428, 4));
+        // The time is aligned to a long, and its two fields are longs.
+        let long = if names[4] == "i686" { 4 } else { 8 };
+        let time_at = (12 + 6 * 65_usize).next_multiple_of(long);
+        let at = time_at + 2 * long;
+        ensure!(field(at + 4, 4) == block, "block size {}", field(at + 4, 4));
         // libkdumpfile would take a plausible block size here for a 32-bit header.
-        ensure!(field(416, 8) == 0, "tv_usec is {}", field(416, 8));
-        let (sub_blocks, bitmap_blocks) = (field(432, 4), field(436, 4));
+        let microseconds = field(time_at + long, long);
+        ensure!(microseconds == 0, "tv_usec is {microseconds}");
+        let (sub_blocks, bitmap_blocks) = (field(at + 8, 4), field(at + 12, 4));
 
         let sub_field = |at, size| number(sub, at, size);
-        let max_mapnr = sub_field(96, 8);
+        // A long, two numbers, two longs; three offsets of 64 bits, each with a long behind it; three more numbers of 64.
+        let extents_at = 3 * long + 8;
+        let sub_header_size = extents_at + 3 * (8 + long) + 24;
+        let max_mapnr = sub_field(sub_header_size - 8, 8);
         ensure!(
-            field(440, 4) == max_mapnr.min(u64::from(u32::MAX)),
+            field(at + 16, 4) == max_mapnr.min(u64::from(u32::MAX)),
             "max_mapnr is {:#x} in the header and {max_mapnr:#x} in the sub-header",
-            field(440, 4)
+            field(at + 16, 4)
         );
         let bitmap_size = max_mapnr.div_ceil(8).div_ceil(block) * block;
         ensure!(
             bitmap_blocks * block == 2 * bitmap_size,
             "{bitmap_blocks} bitmap blocks for {max_mapnr:#x} pfns"
         );
-        let (notes_at, notes_size) = (sub_field(48, 8), sub_field(56, 8));
+        let extent = |index: usize| {
+            let at = extents_at + index * (8 + long);
+            (sub_field(at, 8), sub_field(at + 8, long))
+        };
+        let (notes_at, notes_size) = extent(1);
         ensure!(
-            notes_at >= block + SUB_HEADER_SIZE as u64
+            notes_at >= block + sub_header_size as u64
                 && notes_at
                     .checked_add(notes_size)
                     .is_some_and(|end| end <= block + sub_blocks * block),
             "notes at {notes_at}, {notes_size} bytes, are not within the sub-header's {sub_blocks} blocks"
         );
         let notes = Self::bytes(&file, notes_at, notes_size).context("the notes")?;
-        let (info_at, info_size) = (sub_field(32, 8), sub_field(40, 8));
+        let (info_at, info_size) = extent(0);
         let info = Self::bytes(&file, info_at, info_size).context("VMCOREINFO")?;
         ensure!(
             text(&info)
@@ -169,10 +180,10 @@ impl Dumpfile {
         let dumpfile = Self {
             file,
             release: names[2].clone(),
-            crash_time_s: field(408, 8).cast_signed(),
-            status: field(424, 4) as u32,
-            cpus: field(460, 4) as u32,
-            level: sub_field(8, 4) as u32,
+            crash_time_s: field(time_at, long).cast_signed(),
+            status: field(at, 4) as u32,
+            cpus: field(at + 36, 4) as u32,
+            level: sub_field(long, 4) as u32,
             max_mapnr,
             notes,
             table_at,
