@@ -23,7 +23,7 @@ use crate::vmcore::OpenError;
 pub(crate) const MAX_RANGES: usize = 2048;
 /// The most note segments; `/proc/vmcore` has one.
 pub(crate) const MAX_NOTE_SEGMENTS: usize = 8;
-/// No x86_64 or arm64 machine has memory beyond this address.
+/// No machine has memory beyond this address, though riscv64 leaves room for it.
 pub(crate) const END_OF_MEMORY: u64 = 1 << 52;
 
 /// Bytes of a range where it is stored.
