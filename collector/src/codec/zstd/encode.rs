@@ -10,6 +10,7 @@
 
 use super::super::greedy::Heads;
 use super::super::window::Window;
+use super::fse::Table;
 use super::literals::Coder;
 use super::matches::{BLOCK, Found};
 use super::{MAGIC, sequences};
@@ -24,6 +25,7 @@ pub struct Encoder<'m> {
     heads: Heads<'m>,
     found: Found<'m>,
     coder: Coder,
+    room: sequences::Room,
 }
 
 impl<'m> Encoder<'m> {
@@ -42,6 +44,7 @@ impl<'m> Encoder<'m> {
             heads,
             found,
             coder: Coder::new(),
+            room: [Table::EMPTY; 3],
         })
     }
 
@@ -92,7 +95,7 @@ impl<'m> Encoder<'m> {
     fn compress_block(&mut self, start: usize, end: usize, out: &mut [u8]) -> Option<usize> {
         self.found.find(&self.window, &mut self.heads, start, end);
         let at = self.coder.write(self.found.literals(), out)?;
-        let bytes = sequences::write(&self.found, out.get_mut(at..)?)?;
+        let bytes = sequences::write(&self.found, &mut self.room, out.get_mut(at..)?)?;
         Some(at + bytes)
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Coder {
     builder: Builder,
     words: [Word; ROOM],
     used: [Leaf; ROOM],
+    /// For the weights.
+    table: Table,
 }
 
 impl Coder {
@@ -36,6 +38,7 @@ impl Coder {
             builder: Builder::new(),
             words: [Word { bits: 0, len: 0 }; ROOM],
             used: [Leaf::NONE; ROOM],
+            table: Table::EMPTY,
         }
     }
 
@@ -71,7 +74,7 @@ impl Coder {
         let jump = if four { 6 } else { 0 };
         let mut description = [0; DESCRIPTION_BYTES + SLACK];
         let longest = lengths.iter().map(|word| word.len).max()?;
-        let description_bytes = describe(lengths, longest, &mut description)?;
+        let description_bytes = describe(lengths, longest, &mut self.table, &mut description)?;
         let coded = description_bytes + jump + made.bits as usize / 8 + 4;
         if coded + literals.len() / 64 + 2 >= literals.len() {
             return None;
@@ -155,6 +158,7 @@ fn count(bytes: &[u8]) -> [u16; 256] {
 fn describe(
     lengths: &[Word],
     longest: u8,
+    table: &mut Table,
     out: &mut [u8; DESCRIPTION_BYTES + SLACK],
 ) -> Option<usize> {
     let mut weights = [0_u8; 256];
@@ -170,7 +174,7 @@ fn describe(
     }
     let weights = &weights[..told];
     let plain = 1 + told.div_ceil(2);
-    if let Some(bytes) = describe_coded(weights, &counts, out)
+    if let Some(bytes) = describe_coded(weights, &counts, table, out)
         && (bytes < plain || told > 128)
     {
         return Some(bytes);
@@ -189,6 +193,7 @@ fn describe(
 fn describe_coded(
     weights: &[u8],
     counts: &[u16; MAX_WORD_BITS + 2],
+    table: &mut Table,
     out: &mut [u8; DESCRIPTION_BYTES + SLACK],
 ) -> Option<usize> {
     let different = counts.iter().filter(|&&count| count != 0).count();
@@ -201,7 +206,6 @@ fn describe_coded(
     let size = body.len();
     let mut bits = BitWriter::new(body);
     distribution.describe(&mut bits);
-    let mut table = Table::EMPTY;
     table.set(log, &distribution.states[..distribution.symbols]);
     // Both states, and each symbol but the last two.
     let cost = Distribution::cost(&distribution.states, log, counts)? / super::fse::BIT;

@@ -35,8 +35,11 @@ enum Mode {
     Described = 2,
 }
 
+/// Memory to make tables in.
+pub(super) type Room = [Table; 3];
+
 /// Writes the sequences' section, and says how many bytes that took; none when there is no room.
-pub(super) fn write(found: &Found<'_>, out: &mut [u8]) -> Option<usize> {
+pub(super) fn write(found: &Found<'_>, room: &mut Room, out: &mut [u8]) -> Option<usize> {
     let count = found.sequences().len();
     let mut at = 0;
     let head: &[u8] = match count {
@@ -59,8 +62,8 @@ pub(super) fn write(found: &Found<'_>, out: &mut [u8]) -> Option<usize> {
     }
     let modes_at = at;
     at += 1;
-    let (mut room, mut modes) = ([Table::EMPTY; 3], 0);
-    let [literal_room, offset_room, length_room] = &mut room;
+    let mut modes = 0;
+    let [literal_room, offset_room, length_room] = room;
     let rest = out.get_mut(at..)?;
     let (literal_table, mode, bytes) =
         choose(&literals, &codes::LITERALS, &LITERALS, literal_room, rest)?;
