@@ -111,7 +111,11 @@ fn without_sftp_the_dump_is_a_stream_that_is_put_back_together() -> Result<()> {
         ..Setup::open_ssh()
     })?;
     let (machine, outcome) = capture("ssh-cat", &peer, "failure_action reboot\n")?;
-    proof::only_attempt_saved(&outcome, Crash::Sysrq, &["files go by cat"])?;
+    proof::only_attempt_saved(
+        &outcome,
+        Crash::Sysrq,
+        &["logged in as root; files go by cat"],
+    )?;
     let (folder, names) = dump_in(&peer.folder.join("root"))?;
     ensure!(
         names

@@ -435,3 +435,58 @@ fn dropbear_takes_dumps_with_and_without_sftp() {
         .unwrap_or_else(|error| panic!("{error}\n{}", with.log()));
     assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
 }
+
+#[test]
+fn a_forced_command_takes_dumps_and_does_nothing_else() {
+    let receiver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/kdumprd-receive");
+    let peer = Peer::start(&Setup {
+        options: format!(
+            "restrict,command=\"{} {{folder}}/root\"",
+            receiver.display()
+        ),
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let data = noise(2 * MIB + 7);
+    Client::of(&peer)
+        .with(&peer, |server| {
+            save_in_order(server, "/somewhere/else", &data);
+            save_in_order(server, "/somewhere/else", b"second");
+            assert!(server.directory("/", "a b").is_err());
+            assert!(server.directory("/", "..").is_err());
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", peer.log()));
+    let root = peer.folder.join("root");
+    let first = root.join("10.0.0.1-2026-11-23-03:00");
+    assert!(fs::read(first.join("vmcore.flat")).unwrap() == data);
+    assert_eq!(fs::read_dir(&first).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 2);
+    // What else somebody with the key may want.
+    for command in [
+        "cat /etc/hostname",
+        "",
+        ": kdumprd-1 put ../x y;",
+        ": kdumprd-1 mkdir ..;",
+    ] {
+        let output = std::process::Command::new("ssh")
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+            ])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-p"])
+            .arg(peer.address.port().to_string())
+            .arg("-i")
+            .arg(peer.folder.join("id"))
+            .args(["root@127.0.0.1", command])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(output.stdout.is_empty(), "{command}");
+    }
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 2);
+}
