@@ -5,6 +5,7 @@
 //! packages are unpacked into the cache and never installed, because they conflict with a distribution's `rustc`.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,11 +42,9 @@ pub fn init() -> Result<PathBuf> {
     let mut flags = "-C link-self-contained=no".to_owned();
     if !rustup_has_target()? {
         let root = debian_compiler()?;
-        // Debian's compiler lies where it was unpacked, and so do LLVM and what else it is linked with.
-        let libraries = env::join_paths(LIBRARIES.map(|folder| root.join(folder)))?;
         command
             .env("RUSTC", root.join("usr/bin/rustc"))
-            .env("LD_LIBRARY_PATH", libraries)
+            .env("LD_LIBRARY_PATH", libraries_in_folder(&root)?)
             // `-Zbuild-std` is a switch of nightly compilers; only here, never for what is shipped.
             .env("RUSTC_BOOTSTRAP", "1")
             .arg("-Zbuild-std=core");
@@ -75,7 +74,8 @@ fn rustup_has_target() -> Result<bool> {
 fn debian_compiler() -> Result<PathBuf> {
     let _lock = lock_cache("rust-web.lock")?;
     let root = cache()?.join("rust-web");
-    if root.is_dir() {
+    // An earlier one may lack a library that this machine had then.
+    if root.is_dir() && run(compiler_in(&root)?.arg("-vV")).is_ok() {
         return Ok(root);
     }
     eprintln!("setup: fetching Debian's Rust compiler for {TARGET}");
@@ -87,8 +87,23 @@ fn debian_compiler() -> Result<PathBuf> {
         run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
         fs::remove_file(&deb)?;
     }
+    run(compiler_in(&partial)?.arg("-vV")).context("trying Debian's Rust compiler")?;
+    if root.is_dir() {
+        fs::remove_dir_all(&root)?;
+    }
     fs::rename(&partial, &root)?;
     Ok(root)
+}
+
+/// Debian's compiler where it was unpacked; LLVM and what else it is linked with lie beside it.
+fn compiler_in(root: &Path) -> Result<Command> {
+    let mut command = Command::new(root.join("usr/bin/rustc"));
+    command.env("LD_LIBRARY_PATH", libraries_in_folder(root)?);
+    Ok(command)
+}
+
+fn libraries_in_folder(root: &Path) -> Result<OsString> {
+    Ok(env::join_paths(LIBRARIES.map(|folder| root.join(folder)))?)
 }
 
 /// The packages, with the shared libraries that they need and that this machine does not have.
