@@ -279,8 +279,11 @@ fn a_description_that_cannot_be_read_costs_no_page() {
     assert!(warning.contains("symbol table cannot be used"), "{warning}");
 }
 
+/// Makes a page of one kind.
+type Mark = fn(&mut Machine, u64);
+
 /// A machine with so many pages of a kind more than the mixed one, of which the kernel counts only those of that.
-fn crowded(kind: fn(&mut Machine, u64)) -> Machine {
+fn crowded(kind: Mark) -> Machine {
     let config = Config {
         map: MapKind::VmemmapSmall,
         ..V6_12
@@ -298,7 +301,7 @@ fn crowded(kind: fn(&mut Machine, u64)) -> Machine {
 
 #[test]
 fn more_than_the_kernel_counts_is_not_left_out() {
-    let kinds: [(fn(&mut Machine, u64), u8, &str); 3] = [
+    let kinds: [(Mark, u8, &str); 3] = [
         (Machine::anon, 8, "as of users"),
         (Machine::cache, 2 | 4, "as cache"),
         (|machine, pfn| machine.free(pfn, 0), 16, "as free"),
