@@ -15,8 +15,8 @@ usage: NAME [OPTIONS] VMCORE OUT                  filter and compress VMCORE int
        NAME --mem-usage /proc/kcore               the pages of the running system by kind
 ";
 
-const OWN_USAGE: &str = "\
-       NAME info FILE                             what FILE is and what it has
+const OWN_USAGE: &str =
+    "       NAME info FILE                             what FILE is and what it has
        NAME verify FILE                           read a dump back: every header field, every page
        NAME diff A B                              which pages two dumps have differently
 ";

@@ -97,6 +97,15 @@ fn run(words: &[String], as_makedumpfile: bool, level: &mut Level) -> Result<Exi
     if options.check_only {
         return Ok(ExitCode::SUCCESS);
     }
+    let files = &options.files;
+    let inputs = match action {
+        Action::Create | Action::Dmesg => 1,
+        Action::Reassemble => files.len().saturating_sub(1),
+        _ => files.len(),
+    };
+    if let Some((inputs, outputs)) = files.split_at_checked(inputs) {
+        output::check_apart(inputs, outputs)?;
+    }
     match action {
         Action::Help => print!("{}", help::text(as_makedumpfile)),
         Action::Version => print!("{}", help::version(as_makedumpfile)),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a dump goes: a file, standard output as a stream, or nowhere; with a limit to its length.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use collector::flattened::{Append, Flattened};
 use collector::{IoError, Sink};
@@ -26,6 +26,32 @@ pub(crate) fn create(path: &Path, replace: bool) -> Result<File, String> {
             }
             _ => format!("{}: {error}", path.display()),
         })
+}
+
+/// Refuses an output that is an input too, under this name or another: it would be emptied before it is read. So would two
+/// outputs of one name each spoil the other.
+///
+/// # Errors
+/// Which file it is.
+pub(crate) fn check_apart(inputs: &[PathBuf], outputs: &[PathBuf]) -> Result<(), String> {
+    // A file that is not there yet is none of the inputs, and one that cannot be opened is told of when it is.
+    let place = |path: &PathBuf| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    for (index, output) in outputs.iter().enumerate() {
+        if outputs.iter().take(index).any(|other| other == output) {
+            return Err(format!("{} is given as two outputs", output.display()));
+        }
+        let Some(here) = place(output) else {
+            continue;
+        };
+        if let Some(input) = inputs.iter().find(|input| place(input) == Some(here)) {
+            return Err(format!(
+                "{} is {}, which is read: write to another file, and rename that afterwards",
+                output.display(),
+                input.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Standard output.

@@ -63,9 +63,7 @@ impl fmt::Display for ReadError {
             Self::Flattened => {
                 f.write_str("a flattened file; `makedumpfile -R DUMPFILE < FILE` turns it back")
             }
-            Self::Split => {
-                f.write_str("one of several split files; `makedumpfile --reassemble` joins them")
-            }
+            Self::Split => f.write_str("one of several split files; `--reassemble` joins them"),
             Self::Memory => write!(
                 f,
                 "a reader needs {MEMORY_BYTES} bytes, and a page of the file's size"

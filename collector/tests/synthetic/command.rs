@@ -145,6 +145,29 @@ fn a_file_that_exists_is_replaced_only_when_that_is_wanted() {
 }
 
 #[test]
+fn an_input_is_never_written_over() {
+    let folder = Folder::new("same-file");
+    let before = folder.read("core");
+    let link = folder.path.join("link");
+    std::os::unix::fs::symlink("core", &link).unwrap();
+    for line in [
+        "-f -d 31 core core",
+        "-f -d 31 core link",
+        "-f -d 31 link ./core",
+        "-f --dump-dmesg core core",
+        "-f --split core a link",
+        "-f --reassemble a core link",
+    ] {
+        let said = folder.bad(line, 1);
+        assert!(said.contains("which is read"), "{line}: {said}");
+        assert!(folder.read("core") == before, "{line}");
+    }
+    let said = folder.bad("-f --split core a a", 1);
+    assert!(said.contains("a is given as two outputs"), "{said}");
+    assert!(!folder.exists("a"));
+}
+
+#[test]
 fn what_cannot_be_honoured_is_an_error_and_writes_nothing() {
     let folder = Folder::new("refused");
     for (line, part) in [
@@ -189,7 +212,8 @@ fn check_params_looks_at_the_line_alone() {
 #[test]
 fn help_and_version_are_there_under_both_names() {
     let folder = Folder::new("help");
-    assert!(folder.good("-h").contains("vmcore verify FILE"));
+    assert!(folder.good("-h").contains("\n       vmcore info FILE"));
+    assert!(folder.good("-h").contains("\n       vmcore verify FILE"));
     assert!(folder.good("-v").starts_with("vmcore "));
     let link = folder.path.join("makedumpfile");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_vmcore"), &link).unwrap();
