@@ -115,6 +115,14 @@ impl fmt::Display for TargetSpec<'_> {
                 export,
                 path,
                 ..
+            } if server.name.contains(':') => {
+                write!(f, "nfs [{server}]:{export}, save path {path}")
+            }
+            Self::Nfs {
+                server,
+                export,
+                path,
+                ..
             } => write!(f, "nfs {server}:{export}, save path {path}"),
             Self::Ssh {
                 server,

@@ -307,7 +307,7 @@ pub fn panic_and_dump(name: &str, architecture: Architecture, vmcoreinfo: bool) 
     if vmcoreinfo {
         arguments.extend(["-device".into(), "vmcoreinfo".into()]);
     }
-    let mut vm = Vm::start_program(program, name, &arguments, LIMIT)?;
+    let mut vm = Vm::start_program(program, name, &arguments, LIMIT, None)?;
     let line = vm.expect("end Kernel panic|harness: failed", LIMIT)?;
     ensure!(!line.text.contains("failed"), "{name}: {}", line.text);
     let core = work.join("core");

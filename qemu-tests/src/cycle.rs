@@ -56,6 +56,8 @@ pub struct Cycle {
     pub first: FirstKernel,
     /// The guest's memory as this file of the host, which outlives the guest.
     pub ram_file: Option<PathBuf>,
+    /// The process whose network QEMU's user network is.
+    pub namespace: Option<u32>,
     /// More arguments for QEMU.
     pub qemu: Vec<OsString>,
     /// Commands that QEMU is given once the first kernel is up: name and arguments.
@@ -80,6 +82,7 @@ impl Cycle {
             disks: Vec::new(),
             first: FirstKernel::default(),
             ram_file: None,
+            namespace: None,
             qemu: Vec::new(),
             commands: Vec::new(),
         }
@@ -110,7 +113,7 @@ impl Cycle {
         )?;
         fs::write(&initrd, archive)?;
         let arguments = self.arguments(&initrd);
-        let (mut vm, retries) = boot(&self.name, &arguments)?;
+        let (mut vm, retries) = boot(&self.name, &arguments, self.namespace)?;
         for (command, arguments) in &self.commands {
             vm.qmp().execute(command, arguments)?;
         }
@@ -188,11 +191,15 @@ impl Cycle {
 ///
 /// # Errors
 /// It does not start, or hangs each time.
-pub(crate) fn boot(name: &str, arguments: &[OsString]) -> Result<(Vm, u32)> {
+pub(crate) fn boot(
+    name: &str,
+    arguments: &[OsString],
+    namespace: Option<u32>,
+) -> Result<(Vm, u32)> {
     let mut retries = 0;
     let up = Regex::new(guest::UP)?;
     loop {
-        let mut vm = Vm::start(name, arguments, LIMIT)?;
+        let mut vm = Vm::start(name, arguments, LIMIT, namespace)?;
         match vm.wait(&up, STEP) {
             Wait::Found(_) => return Ok((vm, retries)),
             Wait::Ended | Wait::TimedOut if retries < RETRIES => {

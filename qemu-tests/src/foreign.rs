@@ -91,7 +91,7 @@ pub fn copy_out(
     for (number, image) in [image, packed.as_path()].into_iter().enumerate() {
         arguments.extend(Disk::new(image, Bus::Virtio).arguments(number));
     }
-    let (mut vm, _) = boot(&name, &arguments)?;
+    let (mut vm, _) = boot(&name, &arguments, None)?;
     let line = vm.expect(&format!("harness: packed|{}", guest::FAILED), LIMIT)?;
     ensure!(
         !line.text.contains(guest::FAILED),

@@ -39,5 +39,6 @@ pub mod qmp;
 pub mod run;
 pub mod saved;
 pub mod scene;
+pub mod server;
 pub mod setup;
 pub mod vm;

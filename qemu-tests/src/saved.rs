@@ -114,18 +114,18 @@ impl Saved {
     /// # Errors
     /// What is otherwise than promised.
     pub fn check_complete(&self) -> Result<()> {
-        self.check_names(":")?;
+        self.check_names("", ":")?;
         self.check_modes()
     }
 
-    /// Checks the names of a complete dump; `separator` stands between hours and minutes.
+    /// Checks the names of a complete dump; `separator` stands between hours and minutes, `before` before the date.
     ///
     /// # Errors
     /// What is otherwise than promised.
-    pub fn check_names(&self, separator: &str) -> Result<()> {
-        let separator = regex::escape(separator);
+    pub fn check_names(&self, before: &str, separator: &str) -> Result<()> {
+        let (before, separator) = (regex::escape(before), regex::escape(separator));
         let date = Regex::new(&format!(
-            r"^\d{{4}}-\d{{2}}-\d{{2}}-\d{{2}}{separator}\d{{2}}(\.\d+)?$"
+            r"^{before}\d{{4}}-\d{{2}}-\d{{2}}-\d{{2}}{separator}\d{{2}}(\.\d+)?$"
         ))?;
         ensure!(
             date.is_match(&self.name()),

@@ -52,12 +52,18 @@ pub struct Vm {
 
 impl Vm {
     /// Starts QEMU with `arguments` beside what every guest gets: no default devices, no display, the serial console and
-    /// the control channel. It is ended when `limit` is over.
+    /// the control channel. It is ended when `limit` is over. Its user network is that of the process `namespace`, if one
+    /// is given.
     ///
     /// # Errors
     /// QEMU is missing, or does not start with these arguments; the error has what it said.
-    pub fn start(name: &str, arguments: &[OsString], limit: Duration) -> Result<Self> {
-        Self::start_program("qemu-system-x86_64", name, arguments, limit)
+    pub fn start(
+        name: &str,
+        arguments: &[OsString],
+        limit: Duration,
+        namespace: Option<u32>,
+    ) -> Result<Self> {
+        Self::start_program("qemu-system-x86_64", name, arguments, limit, namespace)
     }
 
     /// As [`Vm::start`], with the QEMU of another architecture.
@@ -69,6 +75,7 @@ impl Vm {
         name: &str,
         arguments: &[OsString],
         limit: Duration,
+        namespace: Option<u32>,
     ) -> Result<Self> {
         let log = log_folder(name)?.join("console.log");
         let socket = socket_path();
@@ -83,8 +90,13 @@ impl Vm {
         let slot = Slot::take()?;
         // The guest must not outlive a test that was killed, which could no longer end it.
         let mut command = setup::program("setpriv")?;
+        command.args(["--pdeathsig", "KILL", "--"]);
+        if let Some(process) = namespace {
+            command
+                .arg(setup::find_program("nsenter").context("nsenter is not installed")?)
+                .args(["--net", "--target", &process.to_string(), "--"]);
+        }
         command
-            .args(["--pdeathsig", "KILL", "--"])
             .arg(qemu)
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             .args(["-accel", "tcg", "-no-reboot", "-serial", "stdio", "-qmp"])

@@ -64,7 +64,7 @@ fn saves(
     };
     if matches!(fstype, "vfat" | "exfat") {
         // No colons and no modes; the mount made all of it root's alone.
-        saved.check_names(".")?;
+        saved.check_names("", ".")?;
         let mode = fs::metadata(saved.file("vmcore"))?.permissions().mode();
         ensure!(mode & 0o77 == 0, "{mode:o}");
     } else {

@@ -22,8 +22,7 @@ const OPTIONS_BYTES: usize = 768;
 /// Which versions are tried when the options set none, and in which order; `vers=4` tries those of version 4.
 ///
 /// Source: nfs(5), "nfsvers".
-const VERSIONS: [&str; 4] = ["vers=4.2", "vers=4.1", "vers=4.0", VERSION_3];
-const VERSION_3: &str = "vers=3,proto=tcp,mountproto=tcp";
+const VERSIONS: [&str; 4] = ["vers=4.2", "vers=4.1", "vers=4.0", "vers=3"];
 const ANY_VERSION_4: &str = "vers=4";
 
 /// Mounts what `server` exports as `export` at `mount_point`. `own` is this machine's address towards the server.
@@ -54,19 +53,29 @@ pub fn mount_export<'m>(
     } else {
         let last = if chosen.is_some() { 3 } else { 4 };
         for version in VERSIONS.into_iter().take(last) {
-            result = attempt(&source, server, own, options, version, mount_point);
-            // The server does not know this version, or knows the export by another name in it.
-            if !matches!(
-                result,
-                Err(Errno::PROTONOSUPPORT | Errno::PFNOSUPPORT | Errno::INVAL | Errno::NOENT)
-                    | Err(Errno::CONNREFUSED | Errno::OPNOTSUPP | Errno::NODEV)
-            ) {
+            let answer = attempt(&source, server, own, options, version, mount_point);
+            // That a version is unknown says less than what another one was told.
+            if !matches!(result, Err(errno) if !is_about_the_version(errno)) || answer.is_ok() {
+                result = answer;
+            }
+            // The export may have another name in another version.
+            if !matches!(answer, Err(Errno::NOENT | Errno::CONNREFUSED))
+                && !matches!(answer, Err(errno) if is_about_the_version(errno))
+            {
                 break;
             }
         }
     }
     result.map_err(failed)?;
     Filesystem::mounted(mount_point, node, "nfs")
+}
+
+/// The server does not know this version, or the kernel does not.
+const fn is_about_the_version(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::PROTONOSUPPORT | Errno::PFNOSUPPORT | Errno::INVAL | Errno::OPNOTSUPP
+    )
 }
 
 fn attempt(
@@ -146,6 +155,17 @@ fn text(
             write!(text, "{option},").ok()?;
         }
     }
+    // Without a word the kernel takes UDP for version 3, and TCP for IPv4 alone where a word is there.
+    if !options
+        .split(',')
+        .any(|option| option.starts_with("proto="))
+    {
+        let proto = if server.is_ipv4() { "tcp" } else { "tcp6" };
+        write!(text, "proto={proto},").ok()?;
+        if version == "vers=3" {
+            write!(text, "mountproto={proto},").ok()?;
+        }
+    }
     write!(text, "nolock,addr={server},clientaddr={own}\0").ok()?;
     Some(text)
 }
@@ -184,10 +204,15 @@ mod tests {
                 ""
             )
             .unwrap(),
-            "vers=4.2,rsize=1048576,hard,nolock,addr=10.0.2.2,clientaddr=10.0.2.15\0"
+            "vers=4.2,rsize=1048576,hard,proto=tcp,nolock,addr=10.0.2.2,clientaddr=10.0.2.15\0"
+        );
+        let (server, own) = ("fd00::2".parse().unwrap(), "fd00::3".parse().unwrap());
+        assert_eq!(
+            text(server, own, "port=1", "vers=4.1").unwrap(),
+            "port=1,vers=4.1,proto=tcp6,nolock,addr=fd00::2,clientaddr=fd00::3\0"
         );
         assert_eq!(
-            text(SERVER, OWN, "", VERSION_3).unwrap(),
+            text(SERVER, OWN, "", "vers=3").unwrap(),
             "vers=3,proto=tcp,mountproto=tcp,nolock,addr=10.0.2.2,clientaddr=10.0.2.15\0"
         );
         assert!(text(SERVER, OWN, &"x".repeat(OPTIONS_BYTES), "").is_none());

@@ -36,6 +36,8 @@ pub struct Directives {
     pub dump_deadline_s: Option<At<u32>>,
     /// How long the dump may stand still, in seconds.
     pub stall_timeout_s: Option<At<u32>>,
+    /// How long the network may take to come up, in seconds.
+    pub network_timeout_s: Option<At<u32>>,
     /// How long to wait once the network is up, in seconds.
     pub link_delay_s: Option<At<u32>>,
     /// The user's key for ssh: where it lies.
@@ -161,7 +163,7 @@ struct Line<'a> {
 }
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 25] = [
+const DIRECTIVES: [(&str, Take); 26] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -179,6 +181,7 @@ const DIRECTIVES: [(&str, Take); 25] = [
     ("path", take_path),
     ("ifc", take_ifc),
     ("link_delay", take_seconds),
+    ("network_timeout", take_seconds),
     ("core_collector", take_core_collector),
     ("default", take_failure_action),
     ("failure_action", take_failure_action),
@@ -563,6 +566,7 @@ fn take_seconds(directives: &mut Directives, line: &Line<'_>) -> Result<(), Stri
         "disk_timeout" => &mut directives.disk_timeout_s,
         "dump_deadline" => &mut directives.dump_deadline_s,
         "link_delay" => &mut directives.link_delay_s,
+        "network_timeout" => &mut directives.network_timeout_s,
         _ => &mut directives.stall_timeout_s,
     };
     line.once(slot, seconds)

@@ -172,6 +172,7 @@ fn deadlines(directives: &Directives) -> Deadlines {
     let mut deadlines = Deadlines::DEFAULT;
     for (slot, given) in [
         (&mut deadlines.device_s, directives.disk_timeout_s),
+        (&mut deadlines.network_s, directives.network_timeout_s),
         (&mut deadlines.dump_s, directives.dump_deadline_s),
         (&mut deadlines.stall_s, directives.stall_timeout_s),
     ] {

@@ -357,7 +357,8 @@ nameserver 10.0.2.3
             ),
             (
                 "proc/mounts",
-                "10.0.2.2:/data /data nfs4 rw,vers=4.1,rsize=1048576,addr=10.0.2.2,x-y 0 0\n",
+                "10.0.2.2:/data /data nfs4 rw,vers=4.1,rsize=1048576,addr=10.0.2.2,x-y 0 0\n\
+                 [fd00::2]:/six /six nfs4 rw,port=20490 0 0\n",
             ),
         ]);
         let conf = format!("{conf}\ndefault reboot\n");
@@ -419,6 +420,7 @@ nameserver 10.0.2.3
         assert_eq!(options("nfs4 10.0.2.2:/data"), "vers=4.1,rsize=1048576");
         assert_eq!(options("nfs4 10.0.2.2:/other"), "vers=4");
         assert_eq!(options("nfs 10.0.2.2:/other"), "");
+        assert_eq!(options("nfs [fd00::2]:/six"), "port=20490");
     }
 
     #[test]

@@ -5,6 +5,15 @@ use super::Work;
 use super::goal::Place;
 use crate::modules::closure::Want;
 
+/// As `mount`(8) has it, with an IPv6 address in brackets.
+fn source(server: &str, export: &str) -> String {
+    if server.contains(':') {
+        format!("[{server}]:{export}")
+    } else {
+        format!("{server}:{export}")
+    }
+}
+
 impl Work<'_> {
     /// The place of a dump on an export.
     pub(super) fn nfs(
@@ -15,8 +24,9 @@ impl Work<'_> {
         path: &str,
     ) -> Result<Place, String> {
         let found = self.way_to(server)?;
-        let source = format!("{server}:{export}");
-        let mut options = self.host_options(&source, &format!("{}:{export}", found.address));
+        let source = source(server, export);
+        let mut options =
+            self.host_options(&source, &self::source(&found.address.to_string(), export));
         if let Some(security) = options
             .split(',')
             .find(|option| option.starts_with("sec=") && *option != "sec=sys")

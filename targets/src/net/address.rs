@@ -31,7 +31,7 @@ pub(super) const LINK: u16 = 4;
 pub(super) const GATEWAY: u16 = 5;
 pub(super) const TABLE_MAIN: u8 = 254;
 const BY_BOOT: u8 = 3;
-const SCOPE_LINK: u8 = 253;
+pub(super) const SCOPE_LINK: u8 = 253;
 pub(super) const UNICAST: u8 = 1;
 /// The router is a neighbour whatever the addresses say.
 const ON_LINK: u32 = 4;
@@ -164,7 +164,7 @@ pub(super) fn wait_for_slaac(
                 }
             }
             let is_it = kind == NEW_ADDRESS
-                && scope == 0
+                && scope < SCOPE_LINK
                 && u32::from_ne_bytes(fixed.bytes(4)) == index
                 && flags & TENTATIVE_OR_FAILED == 0;
             if is_it && let Some(bytes) = address {

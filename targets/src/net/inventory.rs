@@ -6,7 +6,7 @@
 
 use super::address::{
     ADDRESS, ADDRESS_FIXED_BYTES, ADDRESS_FLAGS, DESTINATION, GATEWAY, GET_ADDRESS, LINK, LOCAL,
-    NEW_ADDRESS, NEW_ROUTE, TABLE_MAIN, UNICAST,
+    NEW_ADDRESS, NEW_ROUTE, SCOPE_LINK, TABLE_MAIN, UNICAST,
 };
 use super::link::{
     ADDRESS as MAC_ADDRESS, BOND_MODE, BOND_MONITOR_MS, FIXED_BYTES, GET_LINK, INFO, INFO_DATA,
@@ -204,7 +204,8 @@ fn address(content: &[u8]) -> Option<AddressFact> {
             prefix: fixed.u8(1),
         },
         is_permanent: flags & PERMANENT != 0,
-        is_global: fixed.u8(3) == 0,
+        // Those of a site, as QEMU's user network has them, are as good.
+        is_global: fixed.u8(3) < SCOPE_LINK,
     })
 }
 

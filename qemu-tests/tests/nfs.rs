@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Dumps to a real NFS server, over the networks that a machine can have; and what happens when there is none.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use qemu_tests::cycle::{Cycle, Outcome};
+use qemu_tests::machine::{Content, DiskPlan, Machine};
+use qemu_tests::proof::{self, Known};
+use qemu_tests::saved::Saved;
+use qemu_tests::server::{MOUNT_PORT, NFS_PORT, PSEUDO, Servers};
+use qemu_tests::setup::{self, Flavour, Kernel};
+use qemu_tests::vm::End;
+
+/// The card's hardware address and place. The capture kernel calls it eth0, the described host another name.
+const MAC: &str = "52:54:00:6b:64:01";
+
+const PLACE: &str = "pci-0000:00:08.0";
+
+/// What the described host says of its network.
+struct Net<'a> {
+    /// `kdump.network`.
+    description: String,
+    /// `fstab` lines, which bring the options of the mount.
+    fstab: String,
+    /// QEMU's arguments.
+    qemu: Vec<&'a str>,
+}
+
+/// One virtio card in QEMU's user network, with an address from its DHCP server.
+fn by_dhcp() -> Net<'static> {
+    Net {
+        description: format!(
+            "link enp0s8 mac={MAC} bus_path={PLACE} modules=virtio_pci,virtio_net mtu=1500\n\
+             address enp0s8 10.0.2.15/24 dhcp\n\
+             route default via 10.0.2.2 dev enp0s8\n\
+             route 10.0.2.0/24 dev enp0s8\n"
+        ),
+        fstab: format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n"),
+        qemu: vec![
+            "-netdev",
+            "user,id=net0",
+            "-device",
+            "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8",
+        ],
+    }
+}
+
+/// A machine with that network and a spare disk, ready to panic.
+fn cycle(name: &str, kernel: &Kernel, net: &Net<'_>, conf: &str) -> Result<(Machine, Cycle)> {
+    let mut machine = Machine::new(name)?;
+    let spare = machine.add(&DiskPlan::virtio(Content::Blank(256)))?;
+    let host = machine.host_root();
+    fs::write(host.join("kdump.network"), &net.description)?;
+    fs::write(host.join("etc/fstab"), &net.fstab)?;
+    let mut cycle = machine.cycle(kernel, &conf.replace("NODE", &spare.node))?;
+    cycle.memory_mib = 512;
+    cycle.qemu = net.qemu.iter().map(Into::into).collect();
+    Ok((machine, cycle))
+}
+
+/// Panics, and checks the dump that is on the server then.
+fn saves(name: &str, flavour: Flavour, net: &Net<'_>, conf: &str, own: &str) -> Result<Outcome> {
+    let kernel = setup::kernel(flavour)?;
+    let servers = Servers::nfs(name)?;
+    let conf = conf.replace("EXPORT", &servers.export().to_string_lossy());
+    let net = Net {
+        description: net.description.clone(),
+        fstab: net
+            .fstab
+            .replace("EXPORT", &servers.export().to_string_lossy()),
+        qemu: net.qemu.clone(),
+    };
+    let (machine, mut cycle) = cycle(name, &kernel, &net, &conf)?;
+    cycle.namespace = Some(servers.namespace());
+    let outcome = cycle.run()?;
+    proof::lines_in_order(
+        &outcome,
+        &[
+            "init ",
+            "crashed kernel: ",
+            "attempt 1 of 1: nfs ",
+            "network: ",
+            "vmcore-dmesg.txt saved: ",
+            "vmcore: ",
+            "attempt 1 of 1 done: ",
+            "final action: reboot",
+        ],
+    )?;
+    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
+    check(&servers.export(), &kernel, own, machine.work())?;
+    machine.clean_up()?;
+    servers.clean_up()?;
+    Ok(outcome)
+}
+
+fn check(export: &Path, kernel: &Kernel, own: &str, work: &Path) -> Result<()> {
+    let dumps = Saved::below(&export.join("var/crash"))?;
+    let [saved] = dumps.as_slice() else {
+        panic!("{dumps:?}");
+    };
+    saved.check_names(&format!("{own}-"), ":")?;
+    saved.check_modes()?;
+    ensure!(saved.manifest()?["complete"] == true);
+    let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
+    let known = Known {
+        kernel,
+        dmesg: Some(&dmesg),
+        ram: None,
+        symbols: false,
+    };
+    proof::dump_is_good(&saved.file("vmcore"), &known, work)
+}
+
+#[test]
+fn version_4_with_an_address_of_dhcp_and_a_card_of_another_name() -> Result<()> {
+    let outcome = saves(
+        "nfs-v4-dhcp",
+        Flavour::Cloud6_1,
+        &by_dhcp(),
+        "nfs 10.0.2.2:/export\ndefault reboot\n",
+        "10.0.2.15",
+    )?;
+    outcome.line("network: enp0s8 of the host is eth0 here")?;
+    outcome.line("10.0.2.15/24 for 86400 s from the DHCP server 10.0.2.2")?;
+    Ok(())
+}
+
+#[test]
+fn version_3_with_a_fixed_address_on_the_second_of_two_cards() -> Result<()> {
+    let net = Net {
+        description: format!(
+            "link lan0 mac=52:54:00:6b:64:02 bus_path=pci-0000:00:09.0 modules=e1000\n\
+             link lan1 mac={MAC} bus_path={PLACE} modules=e1000\n\
+             address lan1 10.0.2.77/24\n\
+             address lan0 192.168.7.7/24\n\
+             route default via 10.0.2.2 dev lan1\n\
+             route 10.0.2.0/24 dev lan1\n"
+        ),
+        fstab: format!(
+            "10.0.2.2:EXPORT /x nfs vers=3,port={NFS_PORT},mountport={MOUNT_PORT},mountproto=tcp,mountvers=3,proto=tcp 0 0\n"
+        ),
+        qemu: vec![
+            // The other one comes first and leads nowhere.
+            "-netdev",
+            "hubport,hubid=7,id=dead",
+            "-device",
+            "e1000,netdev=dead,mac=52:54:00:6b:64:02,addr=0x7",
+            "-netdev",
+            "user,id=net0",
+            "-device",
+            "e1000,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8",
+        ],
+    };
+    saves(
+        "nfs-v3-static",
+        Flavour::Generic6_1,
+        &net,
+        "net 10.0.2.2:EXPORT\nlink_delay 1\ndefault reboot\n",
+        "10.0.2.77",
+    )?
+    .line("network: waiting 1 s \\(link_delay\\)")?;
+    Ok(())
+}
+
+#[test]
+fn a_bridge_on_a_bond_on_6_12() -> Result<()> {
+    let net = Net {
+        description: format!(
+            "link a mac={MAC} bus_path={PLACE} modules=virtio_pci,virtio_net\n\
+             link b mac=52:54:00:6b:64:02 bus_path=pci-0000:00:09.0 modules=virtio_pci,virtio_net\n\
+             link bond0 kind=bond mode=active-backup miimon=100 mac={MAC}\n\
+             port a bond0\n\
+             port b bond0\n\
+             link br0 kind=bridge mac={MAC}\n\
+             port bond0 br0\n\
+             address br0 10.0.2.15/24 dhcp\n\
+             route default via 10.0.2.2 dev br0\n"
+        ),
+        fstab: format!("10.0.2.2:{PSEUDO} /x nfs4 port={NFS_PORT} 0 0\n"),
+        // Both cards are at one switch.
+        qemu: vec![
+            "-netdev",
+            "user,id=net0",
+            "-netdev",
+            "hubport,hubid=7,id=out,netdev=net0",
+            "-netdev",
+            "hubport,hubid=7,id=port0",
+            "-device",
+            "virtio-net-pci,netdev=port0,mac=52:54:00:6b:64:01,addr=0x8",
+            "-netdev",
+            "hubport,hubid=7,id=port1",
+            "-device",
+            "virtio-net-pci,netdev=port1,mac=52:54:00:6b:64:02,addr=0x9",
+        ],
+    };
+    saves(
+        "nfs-bridge-bond",
+        Flavour::Cloud6_12,
+        &net,
+        "nfs4 10.0.2.2:/export\ndefault reboot\n",
+        "10.0.2.15",
+    )?;
+    Ok(())
+}
+
+#[test]
+fn ipv6_as_a_router_tells() -> Result<()> {
+    let net = Net {
+        description: format!(
+            "link enp0s8 mac={MAC} bus_path={PLACE} modules=virtio_pci,virtio_net\n\
+             address enp0s8 fec0::5054:ff:fe6b:6401/64 slaac\n\
+             route fec0::/64 dev enp0s8\n\
+             route default via fe80::2 dev enp0s8\n"
+        ),
+        fstab: format!("[fec0::2]:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n"),
+        ..by_dhcp()
+    };
+    saves(
+        "nfs-ipv6",
+        Flavour::Cloud6_1,
+        &net,
+        "nfs [fec0::2]:/export\ndefault reboot\n",
+        "fec0::5054:ff:fe6b:6401",
+    )?;
+    Ok(())
+}
+
+/// Panics with a network on which the first target cannot be reached; the second one is the spare disk.
+fn falls_back(
+    name: &str,
+    net: &Net<'_>,
+    conf: &str,
+    said: &str,
+    set: impl FnOnce(&mut Cycle),
+) -> Result<()> {
+    let kernel = setup::kernel(Flavour::Cloud6_1)?;
+    let (machine, mut cycle) = cycle(name, &kernel, net, conf)?;
+    set(&mut cycle);
+    let outcome = cycle.run()?;
+    proof::lines_in_order(
+        &outcome,
+        &[
+            "init ",
+            "attempt 1 of 2: nfs ",
+            "attempt 1 of 2 failed: ",
+            "attempt 2 of 2: raw ",
+            "vmcore: ",
+            "attempt 2 of 2 done: ",
+            "final action: reboot",
+        ],
+    )?;
+    let line = outcome.line("attempt 1 of 2 failed: ")?;
+    ensure!(line.text.contains(said), "{}", line.text);
+    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
+    machine.clean_up()
+}
+
+const THEN_RAW: &str = "nfs 10.0.2.2:/export\nraw NODE\nnetwork_timeout 8\ndefault reboot\n";
+
+#[test]
+fn nobody_answers_dhcp_then_the_next_target() -> Result<()> {
+    let net = Net {
+        qemu: vec![
+            "-netdev",
+            "hubport,hubid=7,id=net0",
+            "-device",
+            "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8",
+        ],
+        ..by_dhcp()
+    };
+    falls_back(
+        "nfs-no-dhcp",
+        &net,
+        THEN_RAW,
+        "no answer to DHCP on eth0",
+        |_| {},
+    )
+}
+
+#[test]
+fn no_carrier_then_the_next_target() -> Result<()> {
+    falls_back(
+        "nfs-no-carrier",
+        &by_dhcp(),
+        THEN_RAW,
+        "eth0 is not connected",
+        |cycle| {
+            cycle.commands = vec![(
+                "set_link",
+                serde_json::json!({ "name": "net0", "up": false }),
+            )];
+        },
+    )
+}
+
+#[test]
+fn nobody_serves_then_the_next_target() -> Result<()> {
+    falls_back(
+        "nfs-refused",
+        &by_dhcp(),
+        THEN_RAW,
+        "no NFS server answers there",
+        |_| {},
+    )
+}
+
+#[test]
+fn a_card_that_is_gone_then_the_next_target() -> Result<()> {
+    let net = Net {
+        qemu: vec![],
+        ..by_dhcp()
+    };
+    falls_back(
+        "nfs-no-card",
+        &net,
+        THEN_RAW,
+        "there is no network card 52:54:00:6b:64:01",
+        |_| {},
+    )
+}
+
+#[test]
+fn a_server_that_dies_while_the_dump_is_written_then_the_next_target() -> Result<()> {
+    let name = "nfs-server-dies";
+    let kernel = setup::kernel(Flavour::Cloud6_1)?;
+    let mut servers = Servers::nfs(name)?;
+    let conf = "nfs 10.0.2.2:/export\nraw NODE\nstall_timeout 8\ndefault reboot\n";
+    let (machine, mut cycle) = cycle(name, &kernel, &by_dhcp(), conf)?;
+    cycle.namespace = Some(servers.namespace());
+    let mut running = cycle.start()?;
+    running.expect("kdump: vmcore-dmesg.txt saved: ")?;
+    servers.kill();
+    let outcome = running.finish()?;
+    proof::lines_in_order(
+        &outcome,
+        &[
+            "init ",
+            "attempt 1 of 2: nfs ",
+            "attempt 1 of 2 failed: ",
+            "attempt 2 of 2: raw ",
+            "attempt 2 of 2 done: ",
+            "final action: reboot",
+        ],
+    )?;
+    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
+    machine.clean_up()?;
+    servers.clean_up()
+}
