@@ -337,6 +337,8 @@ impl Source for Huge {
             let rank = (offset - Self::DESCS) / 24;
             buf.fill(0);
             buf[..8].copy_from_slice(&(rank + 1).to_le_bytes());
+            // A descriptor without a size is one of a page that was lost.
+            buf[8..12].copy_from_slice(&4096_u32.to_le_bytes());
             return Ok(());
         }
         if offset < Self::DUMPABLE {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use collector::counters::counters;
 use collector::{MEMORY_BYTES, OPEN_BYTES, dmesg, survey};
 use config::DumpLevel;
 
@@ -110,6 +111,18 @@ pub(crate) fn info(path: &Path) -> Result<(), Failure> {
             }
         }
         Err(error) => println!("pages by kind  {error}"),
+    }
+    let counters = counters(&mut vmcore, &mut memory);
+    println!("the kernel's own counters, whose rest is in lists of each processor");
+    for (what, pages) in [
+        ("file", counters.file),
+        ("anonymous", counters.anonymous),
+        ("free", counters.free),
+    ] {
+        match pages {
+            Some(pages) => println!("  {what:<16}{pages:>12} pages"),
+            None => println!("  {what:<16}{:>12}", "(unknown)"),
+        }
     }
     Ok(())
 }

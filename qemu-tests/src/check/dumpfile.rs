@@ -432,7 +432,7 @@ mod tests {
     fn what_readers_stumble_over_is_an_error() {
         for (name, at, bytes) in [
             ("signature", 0, &b"DISK"[..]),
-            ("machine", 12 + 4 * 65, b"aarch64"),
+            ("machine", 12 + 4 * 65, b"vax\0"),
             ("tv_usec", 416, &[1]),
             ("max_mapnr", 440, &[9]),
             ("bitmap blocks", 436, &[3]),
