@@ -272,6 +272,9 @@ pub fn real_init_ran(outcome: &Outcome) -> Result<()> {
 pub fn use_the_shell(mut running: Running) -> Result<Outcome> {
     running.expect("kdump: shell on every console; next: reboot")?;
     running.expect("`exit` ends the shell")?;
+    running.vm.type_text("status\n")?;
+    running.expect("kdumprd .* for kernel")?;
+    running.expect("^  failed: ")?;
     running.vm.type_text("help\n")?;
     running.expect("^attempt N ")?;
     running.vm.type_text("no-such-word\n")?;

@@ -87,11 +87,7 @@ fn a_shell_with_busybox() -> Result<()> {
 #[test]
 fn a_shell_without_busybox() -> Result<()> {
     let (machine, cycle) = without_its_target("action-shell-own", "shell")?;
-    let mut running = cycle.start()?;
-    running.expect("kdump: shell on every console; next: reboot")?;
-    running.vm.type_text("status\n")?;
-    running.expect("/dev/vda")?;
-    use_the_shell(running)?;
+    use_the_shell(cycle.start()?)?;
     machine.clean_up()
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's log to `vmcore-dmesg.txt`: the first kernel's own last words.
 //!
-//! Three kinds of log there were: plain text in a ring until 3.4 ([`classic`]), records one behind the other until 5.9
-//! ([`records`]), and since 5.10 a ring of descriptors with the text elsewhere ([`ring`]). Which one a kernel has is told by
+//! Three kinds of log there were: plain text in a ring until 3.4 (`classic`), records one behind the other until 5.9
+//! (`records`), and since 5.10 a ring of descriptors with the text elsewhere (`ring`). Which one a kernel has is told by
 //! the symbols in its VMCOREINFO. Lines are as `makedumpfile --dump-dmesg` 1.7.2 writes them, but for bytes above 0x7f,
 //! which it sign-extends: we write `\xe9` where it writes `\xffffffe9`. Since 1.7.5 it also prints which task or CPU wrote
 //! a line; the kernel's own console does so only when built with `CONFIG_PRINTK_CALLER`, which a vmcore does not tell, and
