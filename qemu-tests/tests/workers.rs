@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use qemu_tests::case::Case;
+use qemu_tests::crash::Crash;
 use qemu_tests::disk::Ext;
 use qemu_tests::machine::{Content, DiskPlan};
 use qemu_tests::setup::Flavour;
@@ -18,6 +19,8 @@ fn exact(
     let case = Case {
         processors: 2,
         capture_processors: 2,
+        // After a crash on another one, the capture kernel leaves the boot processor alone and has one.
+        crash: Crash::SysrqOnCpu(0),
         capture_arguments,
         page_exact: Some(level),
         ..Case::new(
