@@ -230,44 +230,26 @@ pub fn collect_with<S: Source, K: Sink>(
                     "an ELF dump cannot be split; leave out -E or --split",
                 ));
             }
-            let layout = Layout::resolve(vmcore, level, scratch, observer);
-            let dump = Dump {
-                vmcore,
-                filter: layout.filter,
-                counters: layout.counters,
-                window: Window::new(window),
-                scratch,
-                observer,
-                stats: Stats::new(layout.level),
-                part: None,
-            };
+            let dump = Dump::new(vmcore, level, window, scratch, observer);
             dump.write_elf(writer_memory, sink)
         }
         Format::Kdump => {
-            let layout = Layout::resolve(vmcore, level, scratch, observer);
-            let share_zero = layout.level.excludes_zero();
             let page_bytes = vmcore.page_size();
             let dump = Dump {
-                vmcore,
-                filter: layout.filter,
-                counters: layout.counters,
-                window: Window::new(window),
-                scratch,
-                observer,
-                stats: Stats::new(layout.level),
                 part: means.part,
+                ..Dump::new(vmcore, level, window, scratch, observer)
             };
-            let utsname = &layout.utsname;
+            let share_zero = dump.stats.level_used.excludes_zero();
             match means.workers {
                 Some(workers) if workers.compression() != options.compression => Err(
                     CollectError::Unsupported("the workers compress otherwise than is asked for"),
                 ),
                 Some(workers) => {
                     let lane = Lane::Workers(Queue::new(workers, page_bytes, share_zero));
-                    dump.write(utsname, lane, writer_memory, sink)
+                    dump.write(lane, writer_memory, sink)
                 }
                 None => codec::with(options.compression, codec_memory, |codec| {
-                    dump.write(utsname, Lane::Here(codec), writer_memory, sink)
+                    dump.write(Lane::Here(codec), writer_memory, sink)
                 })
                 .ok_or(CollectError::Memory)?,
             }
@@ -278,6 +260,7 @@ pub fn collect_with<S: Source, K: Sink>(
 /// A kdump-compressed file in the making.
 struct Dump<'a, 'm, S> {
     vmcore: &'a mut Vmcore<'m, S>,
+    utsname: kdump::Utsname,
     filter: Option<Filter>,
     counters: Counters,
     window: Window<'a>,
@@ -289,9 +272,30 @@ struct Dump<'a, 'm, S> {
 }
 
 impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
+    /// A dump of all pages that `level` keeps, as far as this kernel's layout can be told.
+    fn new(
+        vmcore: &'a mut Vmcore<'m, S>,
+        level: DumpLevel,
+        window: &'a mut [u8],
+        scratch: &'a mut [u8],
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        let layout = Layout::resolve(vmcore, level, scratch, observer);
+        Self {
+            vmcore,
+            utsname: layout.utsname,
+            filter: layout.filter,
+            counters: layout.counters,
+            window: Window::new(window),
+            scratch,
+            observer,
+            stats: Stats::new(layout.level),
+            part: None,
+        }
+    }
+
     fn write<K: Sink>(
         mut self,
-        utsname: &kdump::Utsname,
         mut lane: Lane<'_>,
         writer_memory: &mut [u8],
         sink: &mut K,
@@ -306,7 +310,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
         let notes_bytes = self.notes_bytes();
         let facts = Facts {
             abi: self.vmcore.abi(),
-            utsname,
+            utsname: &self.utsname,
             crash_time_s: self.vmcore.crash_time_s().unwrap_or(0),
             page_bytes: u32::try_from(self.vmcore.page_size()).unwrap_or(0),
             max_mapnr,

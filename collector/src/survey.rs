@@ -9,9 +9,7 @@
 use config::DumpLevel;
 
 use crate::address::Pfn;
-use crate::bitmap::Window;
 use crate::io::Source;
-use crate::layout::Layout;
 use crate::observer::Observer;
 use crate::stats::Stats;
 use crate::vmcore::Vmcore;
@@ -40,17 +38,7 @@ pub fn survey<S: Source>(
     if window.len() < WINDOW_BYTES {
         return Err(CollectError::Memory);
     }
-    let layout = Layout::resolve(vmcore, level, scratch, observer);
-    let mut dump = Dump {
-        vmcore,
-        filter: layout.filter,
-        counters: layout.counters,
-        window: Window::new(window),
-        scratch,
-        observer,
-        stats: Stats::new(layout.level),
-        part: None,
-    };
+    let mut dump = Dump::new(vmcore, level, window, scratch, observer);
     dump.stats.present = dump.vmcore.present_pages();
     if dump.stats.present == 0 {
         return Err(CollectError::Damaged("it has no memory at all"));
