@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The text form to a record, strictly.
+
+use super::block::{Block, set};
+use super::{
+    Attempt, MAX_ATTEMPTS, MAX_NETWORKS, Module, Record, RecordError, Role, RootFilesystem,
+};
+use crate::action::{FailureAction, FinalAction};
+use crate::deadline::Deadlines;
+use crate::network::NetworkSpec;
+use heapless::Vec;
+
+/// Which block the indented lines belong to.
+enum Open {
+    Nothing,
+    Attempt(Role),
+    Network,
+    Root,
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// See [`RecordError`]. Nothing of a record with an error is to be obeyed.
+pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
+    let body = text
+        .strip_suffix('\n')
+        .ok_or(if text.starts_with("kdumprd-record ") {
+            RecordError::Cut
+        } else {
+            RecordError::NotARecord
+        })?;
+    let mut lines = (1_u32..).zip(body.split('\n'));
+    let first = lines.next().map_or("", |(_, line)| line);
+    match first.strip_prefix("kdumprd-record ") {
+        Some("1") => {}
+        Some(other) => return Err(RecordError::Version(other)),
+        None => return Err(RecordError::NotARecord),
+    }
+    let body = text.strip_suffix("\nend\n").ok_or(RecordError::Cut)?;
+    let lines = (1_u32..).zip(body.split('\n')).skip(1);
+
+    let (mut kernel, mut hostname, mut zone) = (None, None, None);
+    let (mut failure_action, mut final_action) = (None, None);
+    let mut deadlines = Deadlines::DEFAULT;
+    let mut modules = Vec::new();
+    let mut lists = Lists::default();
+    let mut open = Open::Nothing;
+    let mut block = Block::default();
+
+    for (number, line) in lines {
+        if let Some(indented) = line.strip_prefix(' ') {
+            let (keyword, value) = indented.split_once(' ').unwrap_or((indented, ""));
+            match open {
+                Open::Nothing => return Err(RecordError::Keyword(number, keyword)),
+                Open::Network => lists
+                    .networks
+                    .last_mut()
+                    .and_then(|network| network.take_line(keyword, value))
+                    .ok_or(RecordError::Value(number, indented))?,
+                Open::Attempt(_) | Open::Root => block.take_line(number, keyword, value)?,
+            }
+            continue;
+        }
+        lists.close(&mut open, &mut block, number)?;
+        let (keyword, value) = line.split_once(' ').unwrap_or((line, ""));
+        let wrong = RecordError::Value(number, value);
+        match keyword {
+            "kernel" if !value.is_empty() => set(&mut kernel, value, number, keyword)?,
+            "hostname" => set(&mut hostname, value, number, keyword)?,
+            "zone" if !value.is_empty() => set(&mut zone, value, number, keyword)?,
+            "failure_action" => {
+                set(
+                    &mut failure_action,
+                    FailureAction::from_word(value).ok_or(wrong)?,
+                    number,
+                    keyword,
+                )?;
+            }
+            "final_action" => set(
+                &mut final_action,
+                FinalAction::from_word(value).ok_or(wrong)?,
+                number,
+                keyword,
+            )?,
+            "deadline" => {
+                let (word, seconds) = value.split_once(' ').ok_or(wrong)?;
+                let seconds = seconds
+                    .parse()
+                    .ok()
+                    .filter(|&seconds| seconds > 0)
+                    .ok_or(wrong)?;
+                *deadlines.by_name(word).ok_or(wrong)? = seconds;
+            }
+            "module" => {
+                let (name, options) = value.split_once(' ').unwrap_or((value, ""));
+                if name.is_empty() || name.contains('/') {
+                    return Err(wrong);
+                }
+                modules
+                    .push(Module { name, options })
+                    .map_err(|_| RecordError::TooMany(number, keyword))?;
+            }
+            "attempt" => open = Open::Attempt(Role::from_word(value).ok_or(wrong)?),
+            "network" if value.is_empty() => {
+                lists
+                    .networks
+                    .push(NetworkSpec::default())
+                    .map_err(|_| RecordError::TooMany(number, keyword))?;
+                open = Open::Network;
+            }
+            "root" if value.is_empty() => open = Open::Root,
+            "kernel" | "zone" | "root" | "network" => return Err(wrong),
+            _ => return Err(RecordError::Keyword(number, keyword)),
+        }
+    }
+    lists.close(&mut open, &mut block, 0)?;
+
+    Ok(Record {
+        kernel: kernel.ok_or(RecordError::Missing("kernel"))?,
+        hostname: hostname.ok_or(RecordError::Missing("hostname"))?,
+        zone: zone.ok_or(RecordError::Missing("zone"))?,
+        failure_action: failure_action.ok_or(RecordError::Missing("failure_action"))?,
+        final_action: final_action.ok_or(RecordError::Missing("final_action"))?,
+        deadlines,
+        modules,
+        networks: lists.networks,
+        attempts: lists.attempts,
+        root: lists.root,
+    })
+}
+
+/// What blocks become.
+#[derive(Default)]
+struct Lists<'a> {
+    networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
+    attempts: Vec<Attempt<'a>, MAX_ATTEMPTS>,
+    root: Option<RootFilesystem<'a>>,
+}
+
+impl<'a> Lists<'a> {
+    /// Ends the block that is open, if one is.
+    fn close(
+        &mut self,
+        open: &mut Open,
+        block: &mut Block<'a>,
+        line: u32,
+    ) -> Result<(), RecordError<'a>> {
+        match core::mem::replace(open, Open::Nothing) {
+            // A network took its lines as they came.
+            Open::Nothing | Open::Network => Ok(()),
+            Open::Attempt(role) => {
+                let attempt = core::mem::take(block).into_attempt(role, self.networks.len())?;
+                self.attempts
+                    .push(attempt)
+                    .map_err(|_| RecordError::TooMany(line, "attempt"))
+            }
+            Open::Root => {
+                let root = core::mem::take(block).into_root()?;
+                set(&mut self.root, root, line, "root")
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a `kdump.conf` says, and what is said about one that is wrong.
+
+use super::*;
+use config::{Compression, Format};
+
+fn parsed(text: &str) -> Directives {
+    parse("kdump.conf", text.as_bytes()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+fn mistakes(text: &[u8]) -> String {
+    parse("kdump.conf", text).unwrap_err().to_string()
+}
+
+fn only_target(text: &str) -> Target {
+    let directives = parsed(text);
+    assert_eq!(directives.targets.len(), 1, "{text}");
+    directives.targets[0].value.clone()
+}
+
+fn only_device(text: &str) -> DeviceName {
+    match only_target(text) {
+        Target::Local { device, .. } => device,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn servers_are_taken_apart() {
+    let nfs = |text: &str| match only_target(text) {
+        Target::Nfs {
+            server,
+            export,
+            is_version_4,
+        } => (server, export, is_version_4),
+        other => panic!("{other}"),
+    };
+    let of = |server: &str, export: &str, four| (server.to_owned(), export.to_owned(), four);
+    assert_eq!(nfs("net nas:/srv/crash/"), of("nas", "/srv/crash", false));
+    assert_eq!(nfs("nfs 10.0.2.2:/"), of("10.0.2.2", "/", false));
+    assert_eq!(nfs("nfs4 [fd00::2]:/a"), of("fd00::2", "/a", true));
+    assert_eq!(only_target("nfs [fd00::2]:/a").to_string(), "[fd00::2]:/a");
+    for (text, said) in [
+        ("nfs nas", "no export of a server"),
+        ("nfs :/a", "names no server"),
+        ("nfs fd00::2:/a", "names no server"),
+        ("nfs [nas]:/a", "names no server"),
+        ("ssh nas", "`nas` is no login"),
+        ("net @nas", "`@nas` is no login"),
+        ("ssh root@[nas]:0", "is no login"),
+        ("ssh root@[nas]x", "is no login"),
+        ("ssh root@nas:22", "is no login"),
+        ("sshkey id", "no absolute path"),
+        ("link_delay soon", "number of seconds"),
+        ("ifc eth0 eth1", "one word"),
+    ] {
+        let mistakes = mistakes(text.as_bytes());
+        assert!(mistakes.contains(said), "{text}: {mistakes}");
+    }
+    for (text, user, server, port) in [
+        ("net root@nas", "root", "nas", 22),
+        ("ssh root@nas", "root", "nas", 22),
+        ("ssh a@b@nas", "a@b", "nas", 22),
+        ("ssh k@fd00::2", "k", "fd00::2", 22),
+        ("ssh k@[fd00::2]:2222", "k", "fd00::2", 2222),
+        ("ssh k@[nas]", "k", "nas", 22),
+    ] {
+        let (user, server) = (user.to_owned(), server.to_owned());
+        assert_eq!(only_target(text), Target::Ssh { user, server, port });
+    }
+    let directives = parsed("nfs nas:/a\nlink_delay 5\nifc eth1\n");
+    assert_eq!(directives.link_delay_s.unwrap().value, 5);
+    assert_eq!(directives.ifc.unwrap().value, "eth1");
+}
+
+#[test]
+fn a_file_of_the_rhel_5_days_is_read_whole() {
+    let directives = parsed(
+        "# Configures where to put the kdump /proc/vmcore files\r\n\
+         \t raw\t/dev/sda5   # the spare one\r\n\
+         ext3 LABEL=\"my disk # 1\"\r\n\
+         \r\n\
+         path /var//crash/./x/\r\n\
+         core_collector makedumpfile -c --message-level 1 -d 31\r\n\
+         default halt\r\n\
+         disk_timeout\t30\r\n\
+         extra_modules gfs2 virtio-blk\r\n\
+         extra_modules sd_mod",
+    );
+    let targets: Vec<_> = directives
+        .targets
+        .iter()
+        .map(|at| match &at.value {
+            Target::Local { kind, device } => (at.line, kind.word(), device.to_string()),
+            other => (at.line, "other", other.to_string()),
+        })
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            (2, "raw", "/dev/sda5".to_owned()),
+            (3, "ext3", "LABEL=my disk # 1".to_owned())
+        ]
+    );
+    assert_eq!(directives.path.unwrap().value, "/var/crash/x");
+    let collector = directives.core_collector.unwrap().value;
+    assert_eq!(
+        (collector.format, collector.compression),
+        (Format::Kdump, Compression::Zlib)
+    );
+    assert_eq!(
+        directives.failure_action.unwrap().value,
+        OnFailure {
+            action: FailureAction::Halt,
+            by_default: true
+        }
+    );
+    assert_eq!(directives.disk_timeout_s, Some(At { line: 8, value: 30 }));
+    let modules: Vec<_> = directives
+        .extra_modules
+        .iter()
+        .map(|at| at.value.as_str())
+        .collect();
+    assert_eq!(modules, ["gfs2", "virtio-blk", "sd_mod"]);
+}
+
+#[test]
+fn an_empty_file_says_nothing_and_is_no_mistake() {
+    for text in ["", "\n", "# path /x", "   \t\n\r\n", "\u{feff}#"] {
+        let directives = parsed(text);
+        assert!(
+            directives.targets.is_empty() && directives.path.is_none(),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn quotes_keep_blanks_and_hashes_and_are_taken_away() {
+    for text in [
+        "ext3 LABEL=\"a b\"",
+        "ext3 \"LABEL=a b\"",
+        "ext3 LABEL='a b' # c",
+        "ext3 LABEL=a\" \"b",
+    ] {
+        assert_eq!(
+            only_device(text),
+            DeviceName::Label("a b".to_owned()),
+            "{text}"
+        );
+    }
+    // A hash inside a word is no comment.
+    assert_eq!(
+        only_device("ext3 LABEL=a#b"),
+        DeviceName::Label("a#b".to_owned())
+    );
+    assert_eq!(
+        only_device("ext3 LABEL='#1'"),
+        DeviceName::Label("#1".to_owned())
+    );
+}
+
+#[test]
+fn every_device_form_and_action_is_taken() {
+    assert_eq!(
+        only_device("raw PARTUUID=1a2b3c4d-02"),
+        DeviceName::PartUuid("1a2b3c4d-02".to_owned())
+    );
+    assert_eq!(
+        only_device("ext2 UUID=x-y"),
+        DeviceName::Uuid("x-y".to_owned())
+    );
+    assert_eq!(
+        only_device("ext4 /dev/disk/by-id/x=y"),
+        DeviceName::Node("/dev/disk/by-id/x=y".to_owned())
+    );
+    for action in FailureAction::ALL {
+        for word in ["default", "failure_action"] {
+            let taken = parsed(&format!("{word} {action}"))
+                .failure_action
+                .unwrap()
+                .value;
+            assert_eq!(
+                taken,
+                OnFailure {
+                    action,
+                    by_default: word == "default"
+                }
+            );
+        }
+    }
+    for action in FinalAction::ALL {
+        assert_eq!(
+            parsed(&format!("final_action {action}"))
+                .final_action
+                .unwrap()
+                .value,
+            action
+        );
+    }
+}
+
+#[test]
+fn a_wrong_line_gets_its_place_the_word_and_what_is_accepted() {
+    for (text, parts) in [
+        (
+            "rav /dev/sda5",
+            &["kdump.conf:1: ", "`rav`", "did you mean `raw`?"][..],
+        ),
+        ("failure-action reboot", &["did you mean `failure_action`?"]),
+        (
+            "\n\nfoobar x",
+            &["kdump.conf:3: ", "`foobar`", "accepted are raw, ext2"],
+        ),
+        (
+            "default rebot",
+            &[
+                "`rebot`",
+                "did you mean `reboot`?",
+                "dump_to_rootfs, mount_root_run_init",
+            ],
+        ),
+        ("default", &["`default` has no value", "poweroff"]),
+        (
+            "final_action shell",
+            &["`final_action` cannot be `shell`", "reboot, halt, poweroff"],
+        ),
+        (
+            "final_action reboot now",
+            &["takes one word", "`reboot now`"],
+        ),
+        ("raw", &["`raw` has no value", "LABEL="]),
+        ("raw # /dev/sda5", &["`raw` has no value"]),
+        ("raw sda5", &["`sda5` names no device", "/dev/"]),
+        ("raw /dev/", &["names no device"]),
+        ("ext3 UID=1", &["`UID=`", "did you mean `UUID=`?"]),
+        ("ext3 ID_SERIAL=1", &["unknown `ID_SERIAL=`", "PARTUUID="]),
+        ("ext3 LABEL=", &["nothing behind the `=`"]),
+        (
+            "ext3 LABEL=my disk",
+            &["more than one word", "needs quotes"],
+        ),
+        ("ext3 LABEL=\"my disk", &["a quote (\") without its end"]),
+        (
+            "ext3 /dev/a\next3 /dev/a",
+            &["kdump.conf:2: ", "the same target stands in line 1"],
+        ),
+        ("path", &["`path` has no value", "/var/crash"]),
+        ("path /a/../b", &["`/a/../b` goes up"]),
+        ("path /a b", &["needs quotes"]),
+        (
+            "path /a\npath /b",
+            &["kdump.conf:2: ", "`path` was set before, in line 1"],
+        ),
+        (
+            "default halt\nfailure_action halt",
+            &["kdump.conf:2: ", "set before, in line 1", "old word"],
+        ),
+        (
+            "disk_timeout 0",
+            &["`disk_timeout` cannot be `0`", "from 1"],
+        ),
+        ("disk_timeout 3m", &["`3m`"]),
+        ("disk_timeout 99999999999", &["`99999999999`"]),
+        (
+            "core_collector",
+            &["`core_collector` has no value", "makedumpfile"],
+        ),
+        ("core_collector gzip", &["`core_collector`: ", "gzip"]),
+        ("core_collector makedumpfile -d 32", &["32"]),
+        (
+            "extra_modules a.ko",
+            &["`a.ko`", "without directory and `.ko`"],
+        ),
+        ("extra_modules ../x", &["`../x`"]),
+        ("virtiofs crash", &["`virtiofs` is not supported yet"]),
+        ("path /a\u{1}b", &["control character"]),
+    ] {
+        let said = mistakes(text.as_bytes());
+        for part in parts {
+            assert!(said.contains(part), "{text:?}: {part:?} is not in: {said}");
+        }
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert!(mistakes(b"path /caf\xe9").contains("kdump.conf:1: the line is not UTF-8"));
+}
+
+#[test]
+fn all_mistakes_are_reported_in_the_order_of_the_file() {
+    let said = mistakes(b"rwa /dev/sda5\npath /ok\ndefault foo\nssh ab\n");
+    let places: Vec<_> = said
+        .lines()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(places, ["kdump.conf:1", "kdump.conf:3", "kdump.conf:4"]);
+}
+
+#[test]
+fn no_directive_is_in_both_tables() {
+    for (word, _) in DIRECTIVES {
+        assert!(!NOT_YET.contains(&word), "{word}");
+    }
+}
+
+#[test]
+fn any_bytes_give_directives_or_mistakes() {
+    let sample =
+        b"raw /dev/sda5 # x\npath \"/var/crash\"\ncore_collector makedumpfile -c -d 1,31\n";
+    for position in 0..sample.len() {
+        for bit in 0..8 {
+            let mut bytes = sample.to_vec();
+            bytes[position] ^= 1 << bit;
+            let _ =
+                parse("f", &bytes).map_err(|mistakes| assert!(!mistakes.to_string().is_empty()));
+        }
+        let _ = parse("f", &sample[..position])
+            .map_err(|mistakes| assert!(!mistakes.to_string().is_empty()));
+    }
+}
