@@ -18,6 +18,9 @@ fn main() {
     // A debug build keeps its symbols; in the image every byte is memory that the dump cannot have.
     if std::env::var("PROFILE").as_deref() == Ok("release") {
         println!("cargo:rustc-link-arg-bins=-Wl,--strip-all");
+        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/no-unwinding.ld");
     }
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=no-unwinding.ld");
 }

@@ -8,23 +8,27 @@
     reason = "a reason has no heap to lie on, and an attempt has one of them"
 )]
 
+pub mod network;
+pub mod nfs;
+pub mod ssh;
+
 use crate::clock;
 use crate::date::date;
 use crate::dump::{self, Dumped, Input, Summary};
 use crate::fault::Faults;
-use crate::folder::{Folder, Remote};
+use crate::folder::Folder;
 use crate::kernel_log;
 use crate::log;
 use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
-use crate::remote::Credentials;
+use crate::reach::Reach;
 use crate::report::{Report, Step, TEXT_BYTES};
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
 use crate::sys::board::Board;
 use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
 use collector::{MEMORY_BYTES, OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
-use config::{Attempt, DeviceSpec, Format, HostKeys, Record, Server, TargetSpec};
+use config::{Attempt, DeviceSpec, Format, Record, TargetSpec};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -35,8 +39,9 @@ use rustix::process::Signal;
 use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
 use targets::filesystem::{self, Filesystem, Probed};
+use targets::nfs::abandon;
 use targets::raw::Raw;
-use targets::{net, nfs, ssh};
+use targets::ssh::MEMORY_BYTES as CONNECTION_BYTES;
 
 /// What the manifest may have; far more than any had.
 const MANIFEST_BYTES: usize = 32 << 10;
@@ -44,8 +49,6 @@ const MANIFEST_BYTES: usize = 32 << 10;
 const MANIFEST_ROOM: usize = 4096;
 /// The capture kernel's log is written in pieces of this size.
 const LOG_PIECE_BYTES: usize = 16 << 10;
-/// How long name servers are asked before the address of the record is taken.
-const NAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why an attempt failed, for the log and the next manifest.
 pub type Reason = String<TEXT_BYTES>;
@@ -69,6 +72,8 @@ pub struct Job<'a> {
     pub faults: &'a Faults,
     /// How to read the vmcore.
     pub access: Access,
+    /// The ways to targets away from this machine.
+    pub reach: &'static Reach,
     /// What it shares with its workers; `None` where one CPU does everything.
     pub board: Option<&'a Board>,
 }
@@ -127,7 +132,7 @@ fn clear_away(job: &Job<'_>, ended: Ended) -> bool {
         TargetSpec::Filesystem { .. } => |path| {
             let _ = rustix::mount::unmount(path, UnmountFlags::empty());
         },
-        TargetSpec::Nfs { .. } => nfs::abandon,
+        TargetSpec::Nfs { .. } => abandon,
     };
     let step = match ended {
         Ended::Late(_) | Ended::Stalled(_) => Step::Final,
@@ -162,7 +167,7 @@ fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
 }
 
 /// An attempt on its way.
-struct Run<'a> {
+pub struct Run<'a> {
     job: &'a Job<'a>,
     /// The steps so far and when each began.
     durations: Vec<(Step, u64), 8>,
@@ -231,74 +236,13 @@ impl Run<'_> {
                 }
                 result
             }
-            TargetSpec::Nfs {
-                server,
-                export,
-                mount_options,
-                path,
-                network,
-            } => {
-                let address = self.network(*network, server)?;
-                let (vmcore, memory) = self.vmcore(memory)?;
-                let own = own_address(address)?;
-                let mount_point = mount_point(self.job.number)?;
-                let filesystem =
-                    nfs::mount_export(address, own, export, mount_options, &mount_point)
-                        .map_err(reason)?;
-                let result = self.filesystem(&filesystem, path, Some(own), vmcore, memory);
-                if let Err(error) = filesystem.unmount() {
-                    log!("attempt {}: {error}", self.job.number + 1);
-                }
-                result
-            }
-            TargetSpec::Ssh {
-                server,
-                port,
-                user,
-                host_keys,
-                path,
-                network,
-            } => {
-                let address = self.network(*network, server)?;
-                self.ssh(address, *port, user, host_keys, path, memory)
+            target @ (TargetSpec::Nfs { .. } | TargetSpec::Ssh { .. }) => {
+                let way = self.job.reach.way(target).ok_or_else(|| {
+                    reason("this init was built without the network; build the image again with one that has it")
+                })?;
+                way(self, memory)
             }
         }
-    }
-
-    /// Logs in to a server, and saves the dump there.
-    fn ssh(
-        &mut self,
-        address: IpAddr,
-        port: u16,
-        user: &str,
-        host_keys: &HostKeys<'_>,
-        path: &str,
-        memory: &mut [u8],
-    ) -> Result<Place, Reason> {
-        let (connection, memory) = memory
-            .split_at_mut_checked(ssh::MEMORY_BYTES)
-            .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
-        let (mut vmcore, memory) = self.vmcore(memory)?;
-        let mut credentials = Credentials::gather(host_keys, &mut vmcore)?;
-        let own = own_address(address)?;
-        let server = credentials.login(address, port, user, connection)?;
-        if let Some(free_bytes) = server.free_bytes(path) {
-            log!("{path} on the server has room for {free_bytes} bytes");
-        }
-        let (name, crash_time_s) = self.directory_name(Some(own), &mut vmcore);
-        let result = server
-            .directory(path, &name)
-            .map_err(reason)
-            .and_then(|directory| {
-                self.save(
-                    &Remote::new(&server, directory),
-                    crash_time_s,
-                    vmcore,
-                    memory,
-                )
-            });
-        server.close();
-        result
     }
 
     /// Waits for the target's device.
@@ -311,20 +255,6 @@ impl Run<'_> {
             job.report.beat();
         })
         .map_err(reason)
-    }
-
-    /// Brings up the way to the server, and returns its address.
-    fn network(&mut self, number: usize, server: &Server<'_>) -> Result<IpAddr, Reason> {
-        let record = self.job.record;
-        self.enter(Step::Network);
-        let spec = record
-            .networks
-            .get(number)
-            .ok_or_else(|| reason("the record has no such network, a defect of kdumprd"))?;
-        let patience = Duration::from_secs(u64::from(record.deadlines.network_s));
-        let mut tell = |line: fmt::Arguments<'_>| log!("{line}");
-        let network = net::bring_up(spec, patience, &mut tell).map_err(reason)?;
-        Ok(network.address_of(server, NAME_PATIENCE, &mut tell))
     }
 
     /// Opens the vmcore; the rest of the memory is for the dump.
@@ -633,12 +563,6 @@ fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
     directory.publish(sink)
 }
 
-/// The address that this machine has towards a server.
-fn own_address(server: IpAddr) -> Result<IpAddr, Reason> {
-    net::own_address(server)
-        .map_err(|error| reason(format_args!("finding the way to {server}: {error}")))
-}
-
 /// How much memory the attempts of a record take.
 #[must_use]
 pub fn memory_bytes(record: &Record<'_>) -> usize {
@@ -646,7 +570,7 @@ pub fn memory_bytes(record: &Record<'_>) -> usize {
         .attempts
         .iter()
         .any(|attempt| matches!(attempt.target, TargetSpec::Ssh { .. }));
-    let connection = if has_ssh { ssh::MEMORY_BYTES } else { 0 };
+    let connection = if has_ssh { CONNECTION_BYTES } else { 0 };
     MEMORY_BYTES + OPEN_BYTES + connection
 }
 
@@ -691,8 +615,10 @@ impl fmt::Write for Cut<'_> {
     clippy::large_enum_variant,
     reason = "there is no heap, and one of them"
 )]
-enum Place {
+pub enum Place {
+    /// On this device, from its start.
     Device(Name),
+    /// In this file.
     File(String<300>),
 }
 

@@ -30,7 +30,7 @@ pub mod modules;
 pub mod plan;
 pub mod power;
 pub mod progress;
-pub mod remote;
+pub mod reach;
 pub mod report;
 pub mod salvage;
 pub mod shell;
@@ -55,6 +55,7 @@ use core::ffi::CStr;
 use core::panic::PanicInfo;
 use fault::Faults;
 use plan::{Last, Named, Step};
+pub use reach::Reach;
 use report::Report;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -70,15 +71,15 @@ const RECORD_PATH: &CStr = c"/etc/kdump.record";
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// Runs the program: PID 1, or one word of the shell.
-pub fn run(arguments: Arguments) -> ! {
+pub fn run(arguments: Arguments, reach: &'static Reach) -> ! {
     if rustix::process::getpid().is_init() {
-        pid1()
+        pid1(reach)
     }
-    sys::exit(one_word(arguments))
+    sys::exit(one_word(arguments, reach))
 }
 
 /// Started by a person in the shell: the arguments are one line of the built-in shell.
-fn one_word(arguments: Arguments) -> u8 {
+fn one_word(arguments: Arguments, reach: &'static Reach) -> u8 {
     log::open();
     let words: heapless::Vec<&str, 8> = (1..)
         .map_while(|index| arguments.get(index))
@@ -102,6 +103,7 @@ fn one_word(arguments: Arguments) -> u8 {
             let session = Session {
                 record: &record,
                 failures: &[],
+                reach,
                 report,
             };
             words::run(&session, &words)
@@ -123,7 +125,7 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
     sys::exit(supervise::PANICKED)
 }
 
-fn pid1() -> ! {
+fn pid1(reach: &'static Reach) -> ! {
     sys::block_signals();
     mount_kernel_filesystems();
     log::open();
@@ -157,11 +159,16 @@ fn pid1() -> ! {
         log!("faults are asked for on the command line: this is a test");
     }
     faults.strike_pid1();
-    follow(&record, report, &faults)
+    follow(&record, reach, report, &faults)
 }
 
 /// Everything that the record asks for, to the end.
-fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
+fn follow(
+    record: &Record<'_>,
+    reach: &'static Reach,
+    report: &'static Report,
+    faults: &Faults,
+) -> ! {
     let mut memory = Memory::take(attempt::memory_bytes(record));
     if let Err(errno) = &memory {
         log!(
@@ -198,6 +205,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                     panic_line: &panic_line,
                     report,
                     faults,
+                    reach,
                     access: Access::Map,
                     board: board.as_ref(),
                 };
@@ -221,6 +229,7 @@ fn follow(record: &Record<'_>, report: &'static Report, faults: &Faults) -> ! {
                 Last::ShellLeft(shell::run(&Session {
                     record,
                     failures: &failures,
+                    reach,
                     report,
                 }))
             }

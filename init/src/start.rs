@@ -14,7 +14,7 @@ unsafe extern "C" fn rust_start(stack: *const usize) -> ! {
     // SAFETY: `execve(2)` puts argc at the stack pointer and argc pointers to NUL-terminated strings behind it; they live
     // as long as the process. Source: System V ABI, AMD64 supplement 1.0, section 3.4.1 (other processors agree).
     let arguments = unsafe { init::sys::Arguments::from_stack(stack) };
-    init::run(arguments)
+    init::run(arguments, &crate::REACH)
 }
 
 #[panic_handler]

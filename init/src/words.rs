@@ -6,6 +6,7 @@
 use crate::attempt::{self, Job, Reason};
 use crate::fault::Faults;
 use crate::kernel_log;
+use crate::reach::Reach;
 use crate::report::Report;
 use crate::sys::{self, Memory};
 use crate::vmcore::{Access, error};
@@ -50,6 +51,8 @@ pub struct Session<'a> {
     pub record: &'a Record<'a>,
     /// Why the attempts failed, as far as this process knows.
     pub failures: &'a [Reason],
+    /// The ways of an attempt that is made again.
+    pub reach: &'static Reach,
     /// Where an attempt that is made again reports.
     pub report: &'a Report,
 }
@@ -188,6 +191,7 @@ fn attempt_again(session: &Session<'_>, number: &str) -> u8 {
         panic_line: "",
         report: session.report,
         faults: &Faults::default(),
+        reach: session.reach,
         access: Access::Map,
         board: None,
     };

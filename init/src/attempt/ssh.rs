@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Logging in to a server that keeps dumps.
+//! An attempt at a directory of an ssh server: logging in, and saving the dump there.
 #![expect(
     clippy::result_large_err,
     reason = "a reason has no heap to lie on, and an attempt has one of them"
 )]
 
-use crate::attempt::{Reason, reason};
+use super::network::own_address;
+use super::{Place, Reason, Run, reason};
 use crate::dump::Input;
 use crate::files;
+use crate::folder::Remote;
 use crate::log;
 use collector::Source as _;
-use config::HostKeys;
 use config::target::MAX_HOST_KEYS;
+use config::{HostKeys, TargetSpec};
 use core::ffi::CStr;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use heapless::Vec;
 use targets::ssh::random::Memory;
-use targets::ssh::{Limits, Login, PublicKey, Random, Server, Socket, UserKey};
+use targets::ssh::{self, Limits, Login, PublicKey, Random, Server, Socket, UserKey};
 
 /// [`config::target::SSH_KEY_PATH`], as the kernel takes it.
 const KEY_PATH: &CStr = c"/etc/kdump.key";
@@ -26,8 +28,48 @@ const MAX_KEY_BYTES: usize = 4096;
 /// How long the server may take to answer a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Logs in to the server, and saves the dump there.
+pub fn make(run: &mut Run<'_>, memory: &mut [u8]) -> Result<Place, Reason> {
+    let TargetSpec::Ssh {
+        server,
+        port,
+        user,
+        host_keys,
+        path,
+        network,
+    } = &run.job.attempt.target
+    else {
+        return Err(reason("not a target on ssh, a defect of kdumprd"));
+    };
+    let address = run.network(*network, server)?;
+    let (connection, memory) = memory
+        .split_at_mut_checked(ssh::MEMORY_BYTES)
+        .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
+    let (mut vmcore, memory) = run.vmcore(memory)?;
+    let mut credentials = Credentials::gather(host_keys, &mut vmcore)?;
+    let own = own_address(address)?;
+    let server = credentials.login(address, *port, user, connection)?;
+    if let Some(free_bytes) = server.free_bytes(path) {
+        log!("{path} on the server has room for {free_bytes} bytes");
+    }
+    let (name, crash_time_s) = run.directory_name(Some(own), &mut vmcore);
+    let result = server
+        .directory(path, &name)
+        .map_err(reason)
+        .and_then(|directory| {
+            run.save(
+                &Remote::new(&server, directory),
+                crash_time_s,
+                vmcore,
+                memory,
+            )
+        });
+    server.close();
+    result
+}
+
 /// What a login needs for as long as the connection lasts.
-pub struct Credentials {
+struct Credentials {
     key: UserKey,
     pinned: Vec<PublicKey, MAX_HOST_KEYS>,
     random: Random,
@@ -38,7 +80,7 @@ impl Credentials {
     ///
     /// # Errors
     /// The image has no key, or no host key that can be used.
-    pub fn gather(host_keys: &HostKeys<'_>, vmcore: &mut Input<'_>) -> Result<Self, Reason> {
+    fn gather(host_keys: &HostKeys<'_>, vmcore: &mut Input<'_>) -> Result<Self, Reason> {
         let mut buffer = [0; MAX_KEY_BYTES];
         let file = files::read(KEY_PATH, &mut buffer).map_err(|errno| {
             reason(format_args!(
@@ -80,7 +122,7 @@ impl Credentials {
     ///
     /// # Errors
     /// What the network or the server said.
-    pub fn login<'b>(
+    fn login<'b>(
         &'b mut self,
         address: IpAddr,
         port: u16,

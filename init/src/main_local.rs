@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `/init` for disks only: as `main.rs` in everything else.
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(test), no_main)]
+#![deny(unsafe_code)]
+
+#[cfg(all(not(test), debug_assertions))]
+mod heap;
+#[cfg(not(test))]
+mod mem;
+#[cfg(not(test))]
+mod start;
+
+#[cfg(not(test))]
+static REACH: init::Reach = init::Reach::LOCAL;
