@@ -272,12 +272,12 @@ impl<'b, S: Stream> Channel<'b, S> {
 
     /// Takes one message from the server, or new keys.
     fn receive(&mut self, until: Duration) -> Result<(), SshError> {
+        // Messages that change nothing are no progress, however many come.
+        if now() >= until {
+            return Err(SshError::TimedOut);
+        }
         let Some(payload) = self.transport.step(until)? else {
-            return if now() < until {
-                Ok(())
-            } else {
-                Err(SshError::TimedOut)
-            };
+            return Ok(());
         };
         self.message(&payload).unwrap_or(Err(SshError::Protocol(
             "a message about a channel ends too early",

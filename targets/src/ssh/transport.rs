@@ -154,6 +154,8 @@ impl<'b, S: Stream> Transport<'b, S> {
         transport.offer_keys()?;
         let payload = transport.packet(until)?;
         if transport.kind(&payload) != message::KEXINIT {
+            // It may say why it will not.
+            transport.noise(&payload)?;
             return Err(SshError::Protocol("it does not begin with its offer"));
         }
         transport.exchange(payload, until)?;
