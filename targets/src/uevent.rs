@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's messages about devices that come and go, as udev hears them.
 
+use crate::clock::{pause, timespec};
 use core::time::Duration;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
@@ -31,17 +32,13 @@ impl Listener {
 
     /// Returns when something happened to a block device, or after `longest`.
     pub(crate) fn wait(&self, longest: Duration) {
-        let timeout = Timespec {
-            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: longest.subsec_nanos().into(),
-        };
         let Some(socket) = &self.0 else {
             // A signal shortens the wait, which costs one look more.
-            let _ = poll(&mut [], Some(&timeout));
+            pause(longest);
             return;
         };
         let mut fds = [PollFd::new(socket, PollFlags::IN)];
-        if poll(&mut fds, Some(&timeout)) != Ok(0) {
+        if poll(&mut fds, Some(&timespec(longest))) != Ok(0) {
             // Whatever it was about: one look at sysfs costs less than telling the messages apart. All that have come
             // are taken, as one look answers them all.
             drain(socket);

@@ -22,7 +22,7 @@ mod link;
 mod netlink;
 mod resolve;
 
-use crate::clock::now;
+use crate::clock::{now, pause};
 use crate::io::io;
 use crate::text::Text;
 use collector::IoError;
@@ -183,11 +183,7 @@ fn changes_pass(delay: Duration) {
         if left.is_zero() {
             return;
         }
-        let timeout = rustix::event::Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let _ = rustix::event::poll(&mut [], Some(&timeout));
+        pause(left);
     }
 }
 

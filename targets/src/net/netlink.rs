@@ -4,9 +4,10 @@
 //! Source: Linux 6.12 `Documentation/userspace-api/netlink/intro.rst`, `include/uapi/linux/netlink.h`; RFC 3549.
 
 use crate::bytes::Fields;
+use crate::clock::{now, timespec};
 use core::time::Duration;
 use heapless::Vec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -225,7 +226,7 @@ pub(super) fn receive(
     buffer: &mut [u8],
     patience: Duration,
 ) -> Result<Option<usize>, Errno> {
-    let end = crate::clock::now().saturating_add(patience);
+    let end = now().saturating_add(patience);
     loop {
         match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((len, _)) => return Ok(Some(len)),
@@ -233,14 +234,11 @@ pub(super) fn receive(
             Err(Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
         }
-        let left = end.saturating_sub(crate::clock::now());
+        let left = end.saturating_sub(now());
         if left.is_zero() {
             return Ok(None);
         }
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let timeout = timespec(left);
         match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

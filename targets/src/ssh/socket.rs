@@ -2,12 +2,12 @@
 //! A TCP connection.
 
 use super::stream::{Ready, Stream, Want};
-use crate::clock::now;
+use crate::clock::{now, timespec};
 use crate::io::io;
 use collector::IoError;
 use core::net::SocketAddr;
 use core::time::Duration;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
@@ -52,10 +52,7 @@ fn poll_for(fd: &OwnedFd, flags: PollFlags, patience: Duration) -> Result<PollFl
     let end = now().saturating_add(patience);
     loop {
         let left = end.saturating_sub(now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
+        let timeout = timespec(left);
         let mut fds = [PollFd::new(fd, flags)];
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) => {
