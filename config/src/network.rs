@@ -209,6 +209,30 @@ impl Cidr {
         address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         prefix: 0,
     };
+
+    /// The network's own address: that of the prefix, and zeros behind it.
+    #[must_use]
+    pub fn network(&self) -> IpAddr {
+        let rest = |bits: u32| bits.saturating_sub(u32::from(self.prefix));
+        match self.address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(rest(32)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(rest(128)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+            }
+        }
+    }
+
+    /// The address belongs to the network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let prefix = self.prefix;
+        address.is_ipv4() == self.address.is_ipv4()
+            && Self { address, prefix }.network() == self.network()
+    }
 }
 
 impl FromStr for Cidr {
@@ -497,6 +521,24 @@ mod tests {
             "vlan v e 70000",
         ] {
             assert_eq!(NetworkSpec::parse(&with(wrong)), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_belongs_to_the_network_of_its_first_bits() {
+        for (cidr, network, inside, outside) in [
+            ("10.1.2.3/8", "10.0.0.0", "10.9.9.9", "11.0.0.0"),
+            ("10.1.2.3/32", "10.1.2.3", "10.1.2.3", "10.1.2.4"),
+            ("10.1.2.3/0", "0.0.0.0", "255.0.0.1", "::"),
+            ("10.1.2.3/31", "10.1.2.2", "10.1.2.2", "10.1.2.4"),
+            ("fd00:1:2::3/64", "fd00:1:2::", "fd00:1:2::9", "fd00:1:3::"),
+            ("fd00::1/0", "::", "ff02::1", "0.0.0.0"),
+            ("fd00::1/128", "fd00::1", "fd00::1", "fd00::"),
+        ] {
+            let cidr: Cidr = cidr.parse().unwrap();
+            assert_eq!(cidr.network().to_string(), network, "{cidr}");
+            assert!(cidr.contains(inside.parse().unwrap()), "{cidr}");
+            assert!(!cidr.contains(outside.parse().unwrap()), "{cidr}");
         }
     }
 

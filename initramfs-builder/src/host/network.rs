@@ -124,24 +124,8 @@ impl Network {
     pub fn route_to(&self, address: IpAddr) -> Option<&HostRoute> {
         self.routes
             .iter()
-            .filter(|route| contains(&route.to, address))
+            .filter(|route| route.to.contains(address))
             .min_by_key(|route| (u8::MAX - route.to.prefix, route.metric))
-    }
-}
-
-/// The address belongs to the network.
-pub(crate) fn contains(network: &Cidr, address: IpAddr) -> bool {
-    let prefix = u32::from(network.prefix);
-    match (network.address, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
-            u32::from(network) & mask == u32::from(address) & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
-            u128::from(network) & mask == u128::from(address) & mask
-        }
-        _ => false,
     }
 }
 

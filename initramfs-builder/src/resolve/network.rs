@@ -2,7 +2,7 @@
 //! The way to a server: which links, addresses and routes of the host lead there, and what the capture kernel needs for them.
 
 use super::Work;
-use crate::host::network::{HostLink, HostLinkKind, HostRoute, contains};
+use crate::host::network::{HostLink, HostLinkKind, HostRoute};
 use crate::modules::closure::Want;
 use config::NetworkSpec;
 use config::network::{Cidr, Mac};
@@ -56,7 +56,7 @@ impl Work<'_> {
             Some(ifc) => network
                 .routes
                 .iter()
-                .filter(|route| route.link == ifc.value && contains(&route.to, address))
+                .filter(|route| route.link == ifc.value && route.to.contains(address))
                 .min_by_key(|route| (u8::MAX - route.to.prefix, route.metric))
                 .ok_or_else(|| {
                     format!(
@@ -262,7 +262,7 @@ impl Work<'_> {
             network.addresses.iter().any(|address| {
                 address.link == *link
                     && address.cidr.prefix == to.prefix
-                    && contains(to, address.cidr.address)
+                    && to.contains(address.cidr.address)
             })
         };
         let is_default = |to: &Cidr| to.prefix == 0;
@@ -273,7 +273,7 @@ impl Work<'_> {
             .filter(|other| !is_own_network(&other.to))
             // A DHCP server or a router tells about itself.
             .filter(|other| !(is_given && is_default(&other.to)))
-            .filter(|other| is_default(&other.to) || contains(&other.to, server))
+            .filter(|other| is_default(&other.to) || other.to.contains(server))
         {
             match other.via {
                 Some(via) => lines.add(format_args!("route {link} {} {via}", other.to)),
