@@ -19,6 +19,9 @@ use crate::setup::{find_program, program, ready};
 /// How long a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where QEMU's own network has the host's loopback.
+const SEEN_BY_GUESTS: &str = "10.0.2.2";
+
 /// A folder that is removed at the end.
 pub struct Scratch(pub PathBuf);
 
@@ -236,6 +239,42 @@ impl Server {
     /// It cannot be read.
     pub fn user_key(&self) -> Result<Vec<u8>> {
         Ok(fs::read(self.folder.join("id"))?)
+    }
+
+    /// What `kdump.conf` calls the server and its user, for a guest in QEMU's own network.
+    #[must_use]
+    pub fn target(&self) -> String {
+        format!("root@[{SEEN_BY_GUESTS}]:{}", self.address.port())
+    }
+
+    /// Gives a described host the user's key and the server's, as `kdumpctl propagate` leaves them there.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn make_known_to(&self, host_root: &Path) -> Result<()> {
+        self.make_known_as(host_root, &self.folder.join("id"), &self.host_key)
+    }
+
+    /// The same with another key of the user, or another one of the server.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn make_known_as(&self, host_root: &Path, key: &Path, host_key: &str) -> Result<()> {
+        let folder = host_root.join("root/.ssh");
+        fs::create_dir_all(&folder)?;
+        fs::copy(key, folder.join("kdump_id_ed25519"))?;
+        fs::write(
+            folder.join("known_hosts"),
+            format!("[{SEEN_BY_GUESTS}]:{} {host_key}\n", self.address.port()),
+        )?;
+        Ok(())
+    }
+
+    /// The folder `path` below the server's own, as the server sees it, whatever is mounted there for it alone.
+    #[must_use]
+    pub fn seen(&self, path: &str) -> PathBuf {
+        let folder = self.folder.display();
+        PathBuf::from(format!("/proc/{}/root{folder}/{path}", self.pid()))
     }
 
     /// The process of the server itself.

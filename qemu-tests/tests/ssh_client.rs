@@ -426,14 +426,35 @@ fn where_there_is_no_sftp_a_command_takes_the_file() {
 }
 
 #[test]
-fn dropbear_takes_dumps_with_and_without_sftp() {
-    let with = Peer::start(&Setup::dropbear()).unwrap();
+fn dropbear_takes_dumps_with_sftp() {
+    let peer = Peer::start(&Setup::dropbear()).unwrap();
     let data = noise(5 * MIB);
-    let path = root(&with);
-    let place = Client::of(&with)
-        .with(&with, |server| save(server, &path, &data))
-        .unwrap_or_else(|error| panic!("{error}\n{}", with.log()));
+    let path = root(&peer);
+    let place = Client::of(&peer)
+        .with(&peer, |server| {
+            assert_eq!(server.means(), Means::Sftp { syncs: true });
+            save(server, &path, &data)
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", peer.log()));
     assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
+}
+
+#[test]
+fn dropbear_takes_dumps_without_sftp() {
+    // It has no SFTP of its own, but starts OpenSSH's program, which is hidden from it here.
+    let peer = Peer::start(&Setup {
+        below: below(
+            "mkdir -p ~/.ssh && mount --bind {folder} ~/.ssh && mount -t tmpfs tmpfs /usr/lib/openssh",
+        ),
+        ..Setup::dropbear()
+    })
+    .unwrap();
+    let data = noise(5 * MIB);
+    let path = root(&peer);
+    let place = Client::of(&peer)
+        .with(&peer, |server| save_in_order(server, &path, &data))
+        .unwrap_or_else(|error| panic!("{error}\n{}", peer.log()));
+    assert!(fs::read(format!("{place}/vmcore.flat")).unwrap() == data);
 }
 
 #[test]
