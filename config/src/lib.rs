@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod build;
 pub mod collect;
 pub mod deadline;
 pub mod network;
@@ -23,6 +24,7 @@ pub mod record;
 pub mod target;
 
 pub use action::{FailureAction, FinalAction};
+pub use build::Build;
 pub use collect::{CollectOptions, Compression, DumpLevel, Format};
 pub use deadline::Deadlines;
 pub use network::{NetworkSpec, Server};

@@ -6,7 +6,7 @@
 //! builder takes the smallest that has what the plan needs.
 
 use crate::attempt::{Place, Reason, Run, nfs, ssh};
-use config::TargetSpec;
+use config::{Build, TargetSpec};
 
 /// Makes an attempt at a target of one kind.
 pub type Way = fn(&mut Run<'_>, &mut [u8]) -> Result<Place, Reason>;
@@ -34,6 +34,12 @@ impl Reach {
         nfs: Some(nfs::make),
         ssh: Some(ssh::make),
     };
+
+    /// What the binary says of itself.
+    #[must_use]
+    pub const fn build(&self) -> Build {
+        Build::new(self.nfs.is_some(), self.ssh.is_some())
+    }
 
     /// The way to a target that is not a disk.
     #[must_use]

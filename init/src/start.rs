@@ -17,6 +17,15 @@ unsafe extern "C" fn rust_start(stack: *const usize) -> ! {
     init::run(arguments, &crate::REACH)
 }
 
+/// The note that the builder reads; see [`config::build`].
+#[used]
+#[unsafe(link_section = ".note.kdumprd")]
+static NOTE: Note = Note(crate::REACH.build().note());
+
+/// As notes are aligned.
+#[repr(C, align(4))]
+struct Note([u8; 28]);
+
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     init::panicked(info)

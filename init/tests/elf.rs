@@ -7,7 +7,7 @@ use object::elf::{
 };
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, SymbolIndex};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The most that a stripped init may have.
@@ -15,13 +15,20 @@ const MAX_BYTES: usize = 1 << 20;
 
 type Header = FileHeader64<Endianness>;
 
-/// Builds the release binary where cargo puts it for everybody.
-fn release_init() -> Vec<u8> {
+/// The builds, the smallest first, and what each says that it reaches besides disks: NFS, ssh.
+const BUILDS: [(&str, bool, bool); 3] = [
+    ("init-local", false, false),
+    ("init-nfs", true, false),
+    ("init", true, true),
+];
+
+/// Builds the release binaries where cargo puts them for everybody, and returns the folder.
+fn release_builds() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("the folder lies in the target folder");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--bin", "init"])
+        .args(["build", "--quiet", "--release", "--bins"])
         .args(["--package", env!("CARGO_PKG_NAME")])
         .arg("--target-dir")
         .arg(target)
@@ -29,7 +36,7 @@ fn release_init() -> Vec<u8> {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the release build failed");
-    std::fs::read(target.join("release/init")).expect("the release binary is there")
+    target.join("release")
 }
 
 /// What holds for every build of the binary.
@@ -74,24 +81,66 @@ fn check_static(bytes: &[u8]) {
 }
 
 #[test]
-fn the_release_binary_is_static_and_small() {
-    let bytes = release_init();
-    check_static(&bytes);
-    println!("init: {} bytes", bytes.len());
-    assert!(
-        bytes.len() <= MAX_BYTES,
-        "{} bytes are more than {MAX_BYTES}",
+fn the_release_binaries_are_static_and_small() {
+    let folder = release_builds();
+    let sizes = BUILDS.map(|(name, ..)| {
+        let bytes = std::fs::read(folder.join(name)).expect("the release binary is there");
+        check_static(&bytes);
+        check_stripped(&bytes);
+        println!("{name}: {} bytes", bytes.len());
         bytes.len()
+    });
+    assert!(sizes.is_sorted(), "the builder takes the smallest first");
+    assert!(
+        sizes.iter().all(|&size| size <= MAX_BYTES),
+        "{sizes:?}: more than {MAX_BYTES}"
     );
-    let header = Header::parse(&*bytes).expect("it is ELF");
+    assert!(
+        sizes[0] * 3 < sizes[2] * 2,
+        "{sizes:?}: the network is in the build that has no use for it"
+    );
+}
+
+#[test]
+fn each_release_binary_says_what_it_reaches() {
+    let folder = release_builds();
+    for (name, nfs, ssh) in BUILDS {
+        let bytes = std::fs::read(folder.join(name)).expect("the release binary is there");
+        let header = Header::parse(&*bytes).expect("it is ELF");
+        let endian = header.endian().expect("it has a byte order");
+        let sections = header.sections(endian, &*bytes).expect("sections");
+        let (_, section) = sections
+            .section_by_name(endian, b".note.kdumprd")
+            .expect("a note");
+        let mut notes = section
+            .notes(endian, &*bytes)
+            .expect("it can be read")
+            .expect("it is of the type for notes");
+        let note = notes.next().expect("it can be read").expect("one");
+        assert_eq!(note.name(), b"kdumprd");
+        assert_eq!(
+            config::Build::from_description(note.desc()),
+            Some(config::Build::new(nfs, ssh)),
+            "{name}"
+        );
+    }
+}
+
+/// What an image must not carry.
+fn check_stripped(bytes: &[u8]) {
+    let header = Header::parse(bytes).expect("it is ELF");
     let endian = header.endian().expect("it has a byte order");
-    let sections = header.sections(endian, &*bytes).expect("sections");
+    let sections = header.sections(endian, bytes).expect("sections");
     let names: Vec<_> = sections
         .iter()
         .map(|section| sections.section_name(endian, section).expect("a name"))
         .collect();
-    for unwanted in [&b".symtab"[..], b".debug_info", b".comment.debug"] {
-        assert!(!names.contains(&unwanted), "it is not stripped");
+    for unwanted in [&b".symtab"[..], b".debug_info", b".eh_frame", b".comment"] {
+        assert!(
+            !names.contains(&unwanted),
+            "it has {}",
+            String::from_utf8_lossy(unwanted)
+        );
     }
 }
 

@@ -29,6 +29,7 @@ pub mod error;
 pub mod filesystem;
 pub mod host;
 pub mod image;
+pub mod init_build;
 pub mod modules;
 pub mod plan;
 pub mod resolve;
@@ -53,7 +54,7 @@ pub struct Request {
     pub modules_directory: Option<PathBuf>,
     /// Where the host's files are.
     pub host_root: PathBuf,
-    /// The init binary.
+    /// The init binary, or the folder with its builds.
     pub init: PathBuf,
     /// How the image is compressed.
     pub compression: ImageCompression,
@@ -114,9 +115,13 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
             ),
         }
     }
-    let init = read(&request.init)
-        .map_err(|mistake| Mistake::new(format!("{mistake}; name the init binary by --init")))?;
-    let record = resolved.record(&closure.modules)?.to_string();
+    let (init, record) = {
+        let record = resolved.record(&closure.modules)?;
+        (
+            init_build::choose(&request.init, &record)?,
+            record.to_string(),
+        )
+    };
     let items = image::items(init, &record, &closure, busybox, resolved.ssh_key.clone());
     let bytes = image::pack(&items, request.compression)?;
     Ok(Prepared {

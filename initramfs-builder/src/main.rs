@@ -21,7 +21,8 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   --kver RELEASE      the capture kernel's release, as `uname -r` prints it
   --modules-dir DIR   the directory with its modules.dep; without this option lib/modules/RELEASE of the host
   --host-root DIR     the host's root directory, or a directory that describes a host
-  --init FILE         the init binary; /usr/lib/kdumprd/init without this option
+  --init PLACE        an init binary, or the folder with its builds, from which the smallest is taken that has what
+                      the plan needs; /usr/lib/kdumprd without this option
   --compress HOW      none, gzip or xz; gzip without this option
   -o, --output IMAGE  the image to write
   -h, --help          this text
@@ -235,7 +236,7 @@ impl Options {
             kernel: self.kernel.ok_or("--kver RELEASE is missing")?,
             modules_directory: self.modules.map(PathBuf::from),
             host_root: path(self.host, "/"),
-            init: path(self.init, "/usr/lib/kdumprd/init"),
+            init: path(self.init, "/usr/lib/kdumprd"),
             compression,
         })
     }
@@ -256,7 +257,7 @@ mod tests {
         };
         assert_eq!(output, Path::new("/boot/i"));
         assert_eq!(request.conf, Path::new("/etc/kdump.conf"));
-        assert_eq!(request.init, Path::new("/usr/lib/kdumprd/init"));
+        assert_eq!(request.init, Path::new("/usr/lib/kdumprd"));
         assert_eq!(
             (request.host_root.as_path(), request.modules_directory),
             (Path::new("/"), None)

@@ -40,7 +40,7 @@ impl Ground {
         ground.write("host/kdump.devices", DEVICES.as_bytes());
         ground.write("host/proc/mounts", b"/dev/vda1 / ext4 rw 0 0\n");
         ground.write("host/etc/hostname", b"db7\n");
-        ground.write("init", b"\x7fELF the init binary");
+        ground.write("init", &init_file(1, 3));
         ground.write("kdump.conf", CONF.as_bytes());
         let modules = format!("host/lib/modules/{RELEASE}");
         ground.write(
@@ -89,6 +89,10 @@ impl Ground {
 
     /// `mkkdumprd`, `plan` or nothing, with the options that all builds here have.
     fn command(&self, word: &str) -> Command {
+        self.command_with_init(word, "init")
+    }
+
+    fn command_with_init(&self, word: &str, init: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mkkdumprd"));
         if !word.is_empty() {
             command.arg(word);
@@ -99,7 +103,7 @@ impl Ground {
             .arg("--host-root")
             .arg(self.path("host"))
             .arg("--init")
-            .arg(self.path("init"));
+            .arg(self.path(init));
         command
     }
 
@@ -129,19 +133,37 @@ impl Drop for Ground {
 /// An ELF64 file with a `.modinfo`, written byte by byte.
 fn module_file(name: &str) -> Vec<u8> {
     let modinfo = format!("name={name}\0vermagic={RELEASE} SMP mod_unload \0");
-    let names = "\0.modinfo\0.shstrtab\0";
-    let table = (64 + modinfo.len() + names.len()).next_multiple_of(8);
+    elf_file(".modinfo", 1, modinfo.as_bytes())
+}
+
+/// An init that reads records of a version. Source of the note's form: System V ABI, section "Note Section".
+fn init_file(record_version: u32, reach: u32) -> Vec<u8> {
+    let mut note = Vec::new();
+    for number in [8_u32, 8, 1] {
+        note.extend(number.to_le_bytes());
+    }
+    note.extend(b"kdumprd\0");
+    note.extend(record_version.to_le_bytes());
+    note.extend(reach.to_le_bytes());
+    elf_file(".note.kdumprd", 7, &note)
+}
+
+/// A file with one section besides that of the names.
+fn elf_file(section: &str, section_type: u8, content: &[u8]) -> Vec<u8> {
+    let names = format!("\0{section}\0.shstrtab\0");
+    let names_name = u8::try_from(section.len() + 2).unwrap();
+    let table = (64 + content.len() + names.len()).next_multiple_of(8);
     let mut file = vec![0; table + 3 * 64];
     let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"\x7fELF\x02\x01\x01");
     put(16, &[1, 0, 62, 0, 1]);
     put(40, &(table as u64).to_le_bytes());
     put(52, &[64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
-    put(64, modinfo.as_bytes());
-    put(64 + modinfo.len(), names.as_bytes());
+    put(64, content);
+    put(64 + content.len(), names.as_bytes());
     for (number, name_at, kind, start, length) in [
-        (1, 1_u8, 1_u8, 64, modinfo.len()),
-        (2, 10, 3, 64 + modinfo.len(), names.len()),
+        (1, 1_u8, section_type, 64, content.len()),
+        (2, names_name, 3, 64 + content.len(), names.len()),
     ] {
         let header = table + 64 * number;
         put(header, &[name_at]);
@@ -229,8 +251,55 @@ fn ls_shows_what_the_plan_needs_and_nothing_more() {
             ],
             "{compression}"
         );
-        assert!(listed.contains("-rwxr-xr-x         20 /init\n"), "{listed}");
+        let init = format!("-rwxr-xr-x {:>10} /init\n", init_file(1, 3).len());
+        assert!(listed.contains(&init), "{listed}");
     }
+}
+
+#[test]
+fn the_smallest_init_of_a_folder_that_reaches_every_target_is_taken() {
+    let ground = Ground::new();
+    let build = |place: &str| {
+        let mut command = ground.command_with_init("", place);
+        command
+            .arg("-o")
+            .arg(ground.path("i.img"))
+            .output()
+            .unwrap()
+    };
+    let refused = |place: &str, part: &str| {
+        let output = build(place);
+        assert_eq!(output.status.code(), Some(1), "{place}");
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+        assert!(!ground.path("i.img").exists(), "{place}");
+    };
+    fs::create_dir(ground.path("builds")).unwrap();
+    refused("builds", "has no init; name one");
+    refused("nowhere", "nowhere: No such file or directory");
+    refused("kdump.conf", "is no init of kdumprd");
+
+    // Of another version.
+    ground.write("builds/init-local", &init_file(2, 0));
+    refused(
+        "builds",
+        "init-local reads records of version 2, and this mkkdumprd writes version 1",
+    );
+
+    // Each is one byte longer than the last, to be told apart in the image.
+    let longer = |bytes: Vec<u8>, by: usize| [bytes, vec![0; by]].concat();
+    ground.write("builds/init-nfs", &longer(init_file(1, 1), 1));
+    ground.write("builds/init", &longer(init_file(1, 3), 2));
+    let taken = |place: &str| {
+        let output = build(place);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let init = ground.look(&["cat", "i.img", "init"]).stdout.len();
+        fs::remove_file(ground.path("i.img")).unwrap();
+        init - init_file(1, 0).len()
+    };
+    assert_eq!(taken("builds"), 1, "an outdated one is passed over");
+    ground.write("builds/init-local", &init_file(1, 0));
+    assert_eq!(taken("builds"), 0);
+    assert_eq!(taken("builds/init"), 2, "a file that is named is taken");
 }
 
 #[test]

@@ -28,28 +28,34 @@ fn once(built: &Built, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBu
 /// Builds one program of a package. `flags` are for the compiler; with any, the target is named, so that they do not
 /// reach build scripts.
 fn build(package: &str, program: &str, flags: &str) -> Result<PathBuf> {
+    let file = build_all(package, &["--bin", program], flags)?.join(program);
+    file.canonicalize()
+        .with_context(|| format!("{} was not built", file.display()))
+}
+
+/// Builds what `which` says of a package, and returns the folder that it is in.
+fn build_all(package: &str, which: &[&str], flags: &str) -> Result<PathBuf> {
     let mut command = Command::new(cargo());
     command
-        .args(["build", "-q", "--release", "-p", package, "--bin", program])
+        .args(["build", "-q", "--release", "-p", package])
+        .args(which)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     let mut folder = target_folder();
     if !flags.is_empty() {
         command.args(["--target", TARGET]).env("RUSTFLAGS", flags);
         folder.push(TARGET);
     }
-    run(&mut command).with_context(|| format!("building {program}"))?;
-    let file = folder.join("release").join(program);
-    file.canonicalize()
-        .with_context(|| format!("{} was not built", file.display()))
+    run(&mut command).with_context(|| format!("building {}", which.join(" ")))?;
+    Ok(folder.join("release"))
 }
 
-/// PID 1 of the capture kernel.
+/// The folder with the builds of PID 1 of the capture kernel: `init`, `init-nfs`, `init-local`.
 ///
 /// # Errors
-/// It does not build.
-pub fn init() -> Result<PathBuf> {
+/// They do not build.
+pub fn inits() -> Result<PathBuf> {
     static BUILT: Built = OnceLock::new();
-    once(&BUILT, || build("kdumprd-init", "init", ""))
+    once(&BUILT, || build_all("kdumprd-init", &["--bins"], ""))
 }
 
 /// The image builder.

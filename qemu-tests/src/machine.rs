@@ -301,7 +301,7 @@ impl Machine {
             .arg("--init");
         match &self.init {
             Some(init) => command.arg(init),
-            None => command.arg(artifacts::init()?),
+            None => command.arg(artifacts::inits()?),
         };
         Ok(command)
     }

@@ -135,7 +135,8 @@ fn demo(options: &Options) -> Result<()> {
         Ok((kernel, release))
     })?;
     step("build", || {
-        let init = fs::metadata(artifacts::init()?)?.len();
+        // The build that a disk needs.
+        let init = fs::metadata(artifacts::inits()?.join("init-local"))?.len();
         artifacts::mkkdumprd()?;
         artifacts::kexec()?;
         Ok(((), format!("init {}, mkkdumprd, kexec", bytes(init))))
