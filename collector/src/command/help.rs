@@ -26,6 +26,8 @@ VMCORE is /proc/vmcore, a copy of it, or a dump that was made before: ELF, kdump
 Exit codes: 0 done, 1 failed, 2 the file of -x or -i is of another kernel.
 ";
 
+/// The makedumpfile whose options these are.
+const PEER: &str = "1.7.9";
 /// Columns up to the explanations.
 const INDENT: usize = 26;
 /// Columns of a line.
@@ -87,11 +89,13 @@ pub(crate) fn text(as_makedumpfile: bool) -> String {
 pub(crate) fn version(as_makedumpfile: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
     if as_makedumpfile {
+        // Scripts take the third word, and look for the codecs behind it.
         format!(
-            "makedumpfile: kdumprd's vmcore {version}, with the options of makedumpfile 1.7.9\n"
+            "makedumpfile: version {PEER} (its options; the program is kdumprd's vmcore {version})\n\
+             lzo\tenabled\nsnappy\tenabled\nzstd\tenabled\n"
         )
     } else {
-        format!("vmcore {version}, with the options of makedumpfile 1.7.9\n")
+        format!("vmcore {version}, with the options of makedumpfile {PEER}\n")
     }
 }
 
@@ -124,6 +128,6 @@ mod tests {
     fn under_its_peers_name_it_has_its_peers_words() {
         assert!(text(true).contains("makedumpfile --reassemble"));
         assert!(!text(true).contains("verify"));
-        assert!(version(true).starts_with("makedumpfile: "));
+        assert!(version(true).starts_with("makedumpfile: version 1.7.9 "));
     }
 }

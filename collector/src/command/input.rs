@@ -10,6 +10,7 @@ use std::path::Path;
 use collector::kdump::{DumpfileSource, Reader};
 use collector::{IoError, OPEN_BYTES, Source, Vmcore, flattened, vmcore};
 
+use super::kcore::{Kcore, is_kcore};
 use super::stream::Stream;
 
 /// The most segments of an ELF file: 32 MiB of memory, of which as much is touched as there are segments.
@@ -73,7 +74,8 @@ pub(crate) enum Shape {
 #[derive(Debug)]
 pub(crate) enum Plain {
     File(FileSource),
-    Stream(Stream),
+    Stream(Stream<FileSource>),
+    Kcore(Kcore),
 }
 
 impl Source for Plain {
@@ -81,6 +83,7 @@ impl Source for Plain {
         match self {
             Self::File(file) => file.size_bytes(),
             Self::Stream(stream) => stream.size_bytes(),
+            Self::Kcore(kcore) => kcore.size_bytes(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Source for Plain {
         match self {
             Self::File(file) => file.read_at(offset, buf),
             Self::Stream(stream) => stream.read_at(offset, buf),
+            Self::Kcore(kcore) => kcore.read_at(offset, buf),
         }
     }
 
@@ -112,6 +116,8 @@ impl Bytes {
             let stream =
                 Stream::open(file).map_err(|error| format!("{}: {error}", path.display()))?;
             Plain::Stream(stream)
+        } else if is_kcore(path) {
+            Plain::Kcore(Kcore::open(file).map_err(|error| format!("{}: {error}", path.display()))?)
         } else {
             Plain::File(file)
         };
@@ -127,7 +133,7 @@ impl Bytes {
     /// For a flattened file, whether its end mark is there.
     pub(crate) fn flattened(&self) -> Option<bool> {
         match &self.source {
-            Plain::File(_) => None,
+            Plain::File(_) | Plain::Kcore(_) => None,
             Plain::Stream(stream) => Some(stream.is_complete()),
         }
     }

@@ -22,8 +22,15 @@ pub(crate) fn mem_usage(options: &Options, messages: Messages) -> Result<(), Fai
     if vmcore.release().is_empty() {
         return Err(Failure::from(format!(
             "{}: it has no VMCOREINFO, without which no page's kind is known; the kernel must be built for kdump \
-             (CONFIG_VMCORE_INFO or CONFIG_CRASH_CORE) and 4.19 or later",
+             (CONFIG_VMCORE_INFO, CONFIG_CRASH_CORE or CONFIG_KEXEC)",
             path.display()
+        )));
+    }
+    if !options.replace && is_before_4_11(vmcore.release()) {
+        return Err(Failure::from(format!(
+            "{}: before 4.11 kernels do not say where in memory its segments are; -f believes what {} says all the same",
+            path.display(),
+            vmcore.release()
         )));
     }
     let mut memory = vec![0; MEMORY_BYTES];
@@ -50,10 +57,11 @@ pub(crate) fn mem_usage(options: &Options, messages: Messages) -> Result<(), Fai
             path.display()
         )));
     }
-    println!("TYPE            PAGES                   EXCLUDABLE      DESCRIPTION");
+    // Tabs and widths are makedumpfile's: people's scripts read this.
+    println!("\nTYPE\t\tPAGES\t\t\tEXCLUDABLE\tDESCRIPTION");
     println!("{}", "-".repeat(70));
     for (kind, pages, excludable, about) in [
-        ("ZERO", stats.zero, "yes", "Pages filled with zero"),
+        ("ZERO\t", stats.zero, "yes", "Pages filled with zero"),
         (
             "NON_PRI_CACHE",
             stats.cache,
@@ -66,16 +74,44 @@ pub(crate) fn mem_usage(options: &Options, messages: Messages) -> Result<(), Fai
             "yes",
             "Cache pages with private flag",
         ),
-        ("USER", stats.user, "yes", "User process pages"),
-        ("FREE", stats.free, "yes", "Free pages"),
-        ("KERN_DATA", stats.kept, "no", "Dumpable kernel data"),
+        ("USER\t", stats.user, "yes", "User process pages"),
+        ("FREE\t", stats.free, "yes", "Free pages"),
+        ("KERN_DATA", stats.kept, "no", "Dumpable kernel data "),
     ] {
-        println!("{kind:<16}{pages:<24}{excludable:<16}{about}");
+        println!("{kind}\t{pages:<16}\t{excludable}\t\t{about}");
     }
     println!();
-    println!("page size:              {:<10}", vmcore.page_size());
-    println!("Total pages on system:  {:<10}", stats.present);
+    println!("page size:\t\t{:<16}", vmcore.page_size());
+    println!("Total pages on system:\t{:<16}", stats.present);
     let bytes = stats.present.saturating_mul(vmcore.page_size() as u64);
-    println!("Total size on system:   {bytes:<10} Byte");
+    println!("Total size on system:\t{bytes:<16} Byte");
     Ok(())
+}
+
+fn is_before_4_11(release: &str) -> bool {
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version < (4, 11)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_before_4_11_are_known_by_their_release() {
+        for release in [
+            "2.6.32-754.el6",
+            "3.10.0-1160.el7",
+            "4.9.0-19-amd64",
+            "4.10.17",
+        ] {
+            assert!(is_before_4_11(release), "{release}");
+        }
+        for release in ["4.11.0", "4.18.0-553.el8", "6.1.0-56-cloud-amd64", "10.0"] {
+            assert!(!is_before_4_11(release), "{release}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod diff;
 mod help;
 mod info;
 mod input;
+mod kcore;
 mod mem_usage;
 mod messages;
 mod options;
@@ -26,7 +27,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use messages::{Level, Messages};
-use options::Action;
+use options::{Action, Options};
 
 /// Why the command failed, and the exit code for it.
 #[derive(Debug)]
@@ -71,29 +72,60 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut level = Level::DEFAULT;
-    match run(&words, as_makedumpfile, &mut level) {
-        Ok(code) => code,
+    let mut ending = Ending {
+        messages: Messages {
+            level: Level::DEFAULT,
+            to_stderr: false,
+        },
+        is_told: as_makedumpfile,
+        saved: String::new(),
+    };
+    match run(&words, as_makedumpfile, &mut ending) {
+        Ok(code) => {
+            ending.tell(&format!("{}\n\nmakedumpfile Completed.", ending.saved));
+            code
+        }
         Err(failure) => {
-            if level.errors() {
+            if ending.messages.level.errors() {
                 eprintln!("{own_name}: {}", failure.message);
             }
+            ending.tell("makedumpfile Failed.");
             ExitCode::from(failure.code)
         }
     }
 }
 
-fn run(words: &[String], as_makedumpfile: bool, level: &mut Level) -> Result<ExitCode, Failure> {
+/// The last lines, by which people and scripts know makedumpfile's success.
+struct Ending {
+    messages: Messages,
+    is_told: bool,
+    /// What was saved, and where.
+    saved: String,
+}
+
+impl Ending {
+    fn tell(&self, words: &str) {
+        if self.is_told {
+            self.messages.common(format_args!("\n{words}"));
+        }
+    }
+}
+
+fn run(words: &[String], as_makedumpfile: bool, ending: &mut Ending) -> Result<ExitCode, Failure> {
     if !as_makedumpfile && let Some(code) = own(words)? {
         return Ok(code);
     }
-    let (action, options) =
-        options::parse(words).map_err(|message| format!("{message}\n`-h` lists the options"))?;
-    *level = options.messages;
+    let (action, options) = options::parse(words).map_err(|message| {
+        ending.is_told &= !words.iter().any(|word| word.starts_with("--check"));
+        format!("{message}\n`-h` lists the options")
+    })?;
     let messages = Messages {
         level: options.messages,
         to_stderr: options.flatten,
     };
+    ending.messages = messages;
+    ending.is_told &= action.makes_a_file() && !options.check_only;
+    ending.saved = saved(action, &options);
     if options.check_only {
         return Ok(ExitCode::SUCCESS);
     }
@@ -116,6 +148,33 @@ fn run(words: &[String], as_makedumpfile: bool, level: &mut Level) -> Result<Exi
         Action::MemUsage => mem_usage::mem_usage(&options, messages)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What makedumpfile says of where its file is.
+fn saved(action: Action, options: &Options) -> String {
+    let outs: Vec<String> = match options.flatten {
+        true => vec!["STDOUT".to_owned()],
+        false => {
+            let outs = if options.split {
+                1
+            } else {
+                options.files.len().saturating_sub(1)
+            };
+            let outs = options.files.get(outs..).unwrap_or_default();
+            outs.iter().map(|out| out.display().to_string()).collect()
+        }
+    };
+    match (action, &outs[..]) {
+        (Action::Dmesg, [out]) => format!("The dmesg log is saved to {out}."),
+        (_, [out]) => format!("The dumpfile is saved to {out}."),
+        (_, [outs @ .., last]) => {
+            format!(
+                "The dumpfiles are saved to {}, and {last}.",
+                outs.join(", ")
+            )
+        }
+        (_, []) => String::new(),
+    }
 }
 
 /// Our own words, which come first and are no file's name with a slash or a dot.

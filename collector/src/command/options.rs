@@ -34,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) size_limit: Option<u64>,
     pub(crate) cyclic_buffer_kib: Option<u64>,
     pub(crate) non_cyclic: bool,
+    pub(crate) block_order: u32,
     pub(crate) dry_run: bool,
     pub(crate) check_only: bool,
     pub(crate) show_stats: bool,
@@ -50,6 +51,13 @@ pub(crate) enum Action {
     MemUsage,
     Help,
     Version,
+}
+
+impl Action {
+    /// Whether a file comes of it, and not just words.
+    pub(crate) const fn makes_a_file(self) -> bool {
+        !matches!(self, Self::MemUsage | Self::Help | Self::Version)
+    }
 }
 
 /// An option as it was given, with its value.
@@ -81,6 +89,7 @@ pub(crate) fn parse(words: &[String]) -> Result<(Action, Options), String> {
         size_limit: None,
         cyclic_buffer_kib: None,
         non_cyclic: false,
+        block_order: 0,
         dry_run: false,
         check_only: false,
         show_stats: false,
@@ -120,6 +129,23 @@ pub(crate) fn parse(words: &[String]) -> Result<(Action, Options), String> {
     Ok((action, options))
 }
 
+/// Bytes that wait to be written together: what the library's writers gather.
+const GATHERED_BYTES: usize = 256 << 10;
+/// No machine has smaller pages.
+const SMALLEST_PAGE: usize = 4096;
+
+/// Refuses `-b` where more would have to wait than does.
+pub(crate) fn check_block(order: u32, page_bytes: usize) -> Result<(), String> {
+    if page_bytes << order <= GATHERED_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "option -b cannot be honoured: 2^{order} pages of {page_bytes} bytes are more than the {} KiB that wait to be \
+         written together; leave it out",
+        GATHERED_BYTES >> 10
+    ))
+}
+
 /// One option.
 fn take(options: &mut Options, option: &Given<'_>) -> Result<(), String> {
     let (name, value) = (&option.name, option.value);
@@ -148,13 +174,10 @@ fn take(options: &mut Options, option: &Given<'_>) -> Result<(), String> {
         Kind::SizeLimit => options.size_limit = Some(size(name, value)?),
         Kind::CyclicBuffer => options.cyclic_buffer_kib = Some(number(name, value, 1, 1 << 32)?),
         Kind::NonCyclic => options.non_cyclic = true,
-        Kind::WorkDir => {
-            if !std::path::Path::new(value).is_dir() {
-                return Err(format!("{name}: `{value}` is not a directory"));
-            }
-        }
         Kind::BlockOrder => {
-            number(name, value, 0, 11)?;
+            let order = number(name, value, 0, 11)?;
+            options.block_order = u32::try_from(order).unwrap_or(11);
+            check_block(options.block_order, SMALLEST_PAGE)?;
         }
         Kind::DryRun => options.dry_run = true,
         Kind::ShowStats => options.show_stats = true,
@@ -165,6 +188,7 @@ fn take(options: &mut Options, option: &Given<'_>) -> Result<(), String> {
         | Kind::DumpDmesg
         | Kind::MemUsage
         | Kind::NonMmap
+        | Kind::WorkDir
         | Kind::Debug
         | Kind::Version
         | Kind::Help => {}
@@ -195,6 +219,7 @@ fn check(action: Action, options: &Options, given: &[Given<'_>]) -> Result<(), S
     let vmcoreinfo = flag(options.vmcoreinfo.is_some(), "-i");
     let size_limit = flag(options.size_limit.is_some(), "-L");
     let threads = flag(options.threads > 0, "--num-threads");
+    let stats = flag(options.show_stats, "--show-stats");
     if options.partial_dmesg && action != Action::Dmesg {
         return Err("--partial-dmesg goes with --dump-dmesg".to_owned());
     }
@@ -211,7 +236,7 @@ fn check(action: Action, options: &Options, given: &[Given<'_>]) -> Result<(), S
             };
             for name in [
                 compress, levels, elf, flatten, split, dry_run, vmlinux, vmcoreinfo, size_limit,
-                threads,
+                threads, stats,
             ] {
                 never(name, with)?;
             }
@@ -228,6 +253,7 @@ fn check(action: Action, options: &Options, given: &[Given<'_>]) -> Result<(), S
             never(split, "--dump-dmesg")?;
             never(dry_run, "--dump-dmesg")?;
             never(size_limit, "--dump-dmesg")?;
+            never(stats, "--dump-dmesg")?;
             if options.flatten {
                 (files == 1, "--dump-dmesg -F VMCORE")
             } else {
@@ -235,8 +261,13 @@ fn check(action: Action, options: &Options, given: &[Given<'_>]) -> Result<(), S
             }
         }
         Action::MemUsage => {
-            for name in [flatten, split, dry_run, size_limit] {
-                never(name, "--mem-usage")?;
+            for name in [
+                compress, levels, elf, flatten, split, dry_run, size_limit, threads,
+            ] {
+                never(
+                    name,
+                    "--mem-usage: nothing is written, and every kind is counted",
+                )?;
             }
             (files == 1, "--mem-usage /proc/kcore")
         }
@@ -460,6 +491,14 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_with_and_without_an_option_is_not_refused() {
+        // The folder may be one of the capture kernel alone.
+        assert!(parse_line("--work-dir /nonexistent/dir --non-mmap -b 6 a b").is_ok());
+        assert!(check_block(6, 4096).is_ok());
+        assert!(check_block(3, 65536).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_is_named() {
         for (line, part) in [
             ("-q a b", "-q"),
@@ -480,8 +519,13 @@ mod tests {
             ("-R a b", "2 files"),
             ("-c -R a", "-c"),
             ("--reassemble a b", "2 files"),
-            ("--work-dir /nonexistent/dir a b", "not a directory"),
             ("-b 12 a b", "`12`"),
+            ("-b 7 a b", "-b cannot be honoured"),
+            (
+                "--mem-usage -d 1 /proc/kcore",
+                "-d cannot be combined with --mem-usage",
+            ),
+            ("--show-stats -R a", "--show-stats"),
         ] {
             let message = parse_line(line).unwrap_err();
             assert!(message.contains(part), "{line}: {message}");

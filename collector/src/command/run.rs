@@ -15,7 +15,7 @@ use config::{CollectOptions, DumpLevel};
 use super::Failure;
 use super::input::{Input, io_error, open_vmcore};
 use super::messages::{Level, Messages};
-use super::options::Options;
+use super::options::{self, Options};
 use super::output::{Limited, Output, Stdout, create};
 use super::progress::Console;
 use super::release;
@@ -58,6 +58,7 @@ pub(crate) fn create_dump(options: &Options, messages: Messages) -> Result<(), F
     };
     let started = Instant::now();
     let mut vmcore = open(options, path, messages)?;
+    options::check_block(options.block_order, vmcore.page_size())?;
     if options.split {
         return split(options, path, outs, &mut vmcore, messages);
     }

@@ -8,23 +8,21 @@ use collector::flattened::{
 };
 use collector::{IoError, Source};
 
-use super::input::FileSource;
-
 /// The most records that are kept: makedumpfile's are 64 KiB long, ours longer, so that they are a dump of 4 TiB.
 const MAX_RECORDS: usize = 1 << 26;
 
 /// The file that a flattened file stands for.
 #[derive(Debug)]
-pub(crate) struct Stream {
-    file: FileSource,
+pub(crate) struct Stream<S> {
+    file: S,
     /// Where pieces of the dump begin, how long they are, and where they are in the flattened file. No two overlap.
     pieces: BTreeMap<u64, (u64, u64)>,
     complete: bool,
 }
 
-impl Stream {
+impl<S: Source> Stream<S> {
     /// Reads what is between the data of all records.
-    pub(crate) fn open(mut file: FileSource) -> Result<Self, String> {
+    pub(crate) fn open(mut file: S) -> Result<Self, String> {
         let mut header = [0; 32];
         file.read_at(0, &mut header)
             .map_err(|error| error.to_string())?;
@@ -97,7 +95,7 @@ impl Stream {
     }
 }
 
-impl Source for Stream {
+impl<S: Source> Source for Stream<S> {
     fn size_bytes(&self) -> u64 {
         let last = self.pieces.last_key_value();
         last.map_or(0, |(start, (bytes, _))| start + bytes)

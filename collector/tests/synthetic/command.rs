@@ -175,6 +175,7 @@ fn what_cannot_be_honoured_is_an_error_and_writes_nothing() {
         ("-X core out", "Xen"),
         ("--config f core out", "erased"),
         ("--vtop 1 core out", "vtop"),
+        ("-b 11 core out", "256 KiB"),
         ("-c -E core out", "not compressed"),
         ("-q core out", "-q is not known"),
         ("core", "VMCORE OUT"),
@@ -224,6 +225,63 @@ fn help_and_version_are_there_under_both_names() {
     let output = Command::new(&link).args(["info", "core"]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.starts_with("makedumpfile: info: "), "{text}");
+}
+
+#[test]
+fn under_its_peers_name_the_last_lines_are_its_peers() {
+    let folder = Folder::new("ending");
+    let link = folder.path.join("makedumpfile");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_vmcore"), &link).unwrap();
+    for (line, code, to_stderr, last) in [
+        (
+            "-d 31 core out",
+            0,
+            false,
+            "\nThe dumpfile is saved to out.\n\nmakedumpfile Completed.\n",
+        ),
+        (
+            "-F core",
+            0,
+            true,
+            "\nThe dumpfile is saved to STDOUT.\n\nmakedumpfile Completed.\n",
+        ),
+        (
+            "--split -d 31 core a b",
+            0,
+            false,
+            "\nThe dumpfiles are saved to a, and b.\n\nmakedumpfile Completed.\n",
+        ),
+        (
+            "--reassemble a b c",
+            0,
+            false,
+            "\nThe dumpfile is saved to c.\n\nmakedumpfile Completed.\n",
+        ),
+        ("core out", 1, false, "\nmakedumpfile Failed.\n"),
+        ("core", 1, false, "\nmakedumpfile Failed.\n"),
+        ("--message-level 4 core out", 1, false, ""),
+        ("--message-level 0 -d 31 core quiet", 0, false, ""),
+        ("--check-params -d 31 core out", 0, false, ""),
+        ("--check-params -d 99 core out", 1, false, ""),
+    ] {
+        let output = Command::new(&link)
+            .current_dir(&folder.path)
+            .args(line.split(' '))
+            .output()
+            .unwrap();
+        let said = if to_stderr {
+            output.stderr
+        } else {
+            output.stdout
+        };
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(
+            said.ends_with(last) && (!last.is_empty() || said.is_empty()),
+            "{line}: {said}"
+        );
+    }
+    assert!(!folder.good("-d 31 core ours").contains("Completed"));
 }
 
 #[test]
@@ -727,13 +785,13 @@ fn mem_usage_counts_the_pages_by_kind() {
     let said = folder.good("--mem-usage core");
     let total = folder.machine.present().len();
     assert!(
-        said.contains(&format!("Total pages on system:  {total}")),
+        said.contains(&format!("Total pages on system:\t{total}")),
         "{said}"
     );
     let count = |kind: &str| -> usize {
         let line = said
             .lines()
-            .find(|line| line.starts_with(&format!("{kind} ")))
+            .find(|line| line.starts_with(&format!("{kind}\t")))
             .unwrap();
         line.split_ascii_whitespace()
             .nth(1)

@@ -71,6 +71,8 @@ pub(crate) struct Machine {
     extra_notes: Vec<(&'static [u8], u32, Vec<u8>)>,
     /// Pages that the kernel's own tables are in.
     pub(crate) tables: BTreeSet<u64>,
+    /// Those of them that are page tables.
+    pub(crate) page_tables: BTreeSet<u64>,
 }
 
 impl Machine {
@@ -107,6 +109,7 @@ impl Machine {
             info: Vec::new(),
             extra_notes: Vec::new(),
             tables: BTreeSet::new(),
+            page_tables: BTreeSet::new(),
         };
         let root_level = target.levels().len() - 1;
         machine.root = machine.take_table(root_level);
@@ -154,7 +157,11 @@ impl Machine {
         let target = self.target;
         let (_, bits) = target.levels().into_iter().rev().nth(level).unwrap();
         let entry = target.entry(target.empty_entry(level));
-        let table = self.take((1 << bits) * target.entry_bytes());
+        let bytes = (1 << bits) * target.entry_bytes();
+        let table = self.take(bytes);
+        let size = self.page_bytes();
+        self.page_tables
+            .extend(table / size..(table + bytes).div_ceil(size));
         self.write(table, &entry.repeat(1 << bits));
         table
     }

@@ -6,6 +6,7 @@ use collector::{MEMORY_BYTES, OPEN_BYTES, Vmcore};
 
 use crate::dmesg::read;
 use crate::levels::V6_1;
+use crate::log_buffers::{Records, buffer, install_text, variable};
 use crate::machine::{Config, File, Machine, MapKind, PAGE};
 
 fn machine() -> Machine {
@@ -16,47 +17,10 @@ fn machine() -> Machine {
     Machine::new(config, &[(0x100 * PAGE, 0x200 * PAGE)], 0x140..0x200)
 }
 
-/// Memory of the kernel, in one piece, and its address.
-fn take(machine: &mut Machine, bytes: u64) -> u64 {
-    let first = machine.take_page();
-    for page in 1..bytes.div_ceil(PAGE) {
-        assert_eq!(machine.take_page(), first + page);
-    }
-    first * PAGE
-}
-
-/// Puts a variable into memory and its symbol into VMCOREINFO.
-fn variable(machine: &mut Machine, name: &str, bytes: &[u8]) {
-    let place = take(machine, 64) + 0x20;
-    machine.write(place, bytes);
-    machine.add_info(
-        &format!("SYMBOL({name})"),
-        format!("{:x}", machine.direct(place)),
-    );
-}
-
-/// The buffer, `log_buf` and `log_buf_len`.
-fn buffer(machine: &mut Machine, bytes: &[u8]) -> u64 {
-    let place = take(machine, bytes.len() as u64);
-    machine.write(place, bytes);
-    let address = machine.direct(place);
-    variable(machine, "log_buf", &address.to_le_bytes());
-    variable(machine, "log_buf_len", &(bytes.len() as u32).to_le_bytes());
-    place
-}
-
 /// A machine that has logged this text into a ring of 4 KiB, whose `log_end` is of so many bytes.
 fn classic(text: &str, end_bytes: usize) -> (File, u64) {
     let mut machine = machine();
-    let mut ring = vec![0_u8; 4096];
-    for (position, byte) in text.bytes().enumerate() {
-        ring[position % 4096] = byte;
-    }
-    let place = buffer(&mut machine, &ring);
-    // Behind a short `log_end` there is something else.
-    let mut end = (text.len() as u64).to_le_bytes();
-    end[end_bytes..].fill(0x77);
-    variable(&mut machine, "log_end", &end);
+    let place = install_text(&mut machine, text, end_bytes);
     machine.finish();
     (machine.vmcore(), place)
 }
@@ -116,71 +80,7 @@ fn a_page_of_the_ring_that_cannot_be_read_is_left_out() {
     assert_eq!(result.unwrap().lost, 1);
 }
 
-/// A log of records in the making.
-struct Records {
-    bytes: Vec<u8>,
-    header_bytes: usize,
-    next: usize,
-    /// Where each record is that was put in last, in their order.
-    places: Vec<(usize, u64)>,
-}
-
 impl Records {
-    /// Header: time, length, text length, dictionary length, facility; with the caller's id since 5.1.
-    fn new(size: usize, header_bytes: usize) -> Self {
-        Self {
-            bytes: vec![0; size],
-            header_bytes,
-            next: 0,
-            places: Vec::new(),
-        }
-    }
-
-    fn put(&mut self, time_ns: u64, text: &str, dictionary: &str) {
-        let used = self.header_bytes + text.len() + dictionary.len();
-        let length = used.next_multiple_of(4);
-        // There is always room for a header that says that the next record is at the beginning.
-        if self.next + length + self.header_bytes > self.bytes.len() {
-            let mark = self.next..self.next + self.header_bytes;
-            self.bytes[mark].fill(0);
-            self.places.retain(|&(place, _)| place < self.next);
-            self.next = 0;
-        }
-        let place = self.next;
-        self.next += length;
-        self.places
-            .retain(|&(old, _)| old < place || old >= self.next + self.header_bytes);
-        let record = &mut self.bytes[place..self.next];
-        record.fill(0x5a);
-        record[..8].copy_from_slice(&time_ns.to_le_bytes());
-        record[8..10].copy_from_slice(&(length as u16).to_le_bytes());
-        record[10..12].copy_from_slice(&(text.len() as u16).to_le_bytes());
-        record[12..14].copy_from_slice(&(dictionary.len() as u16).to_le_bytes());
-        let at = self.header_bytes;
-        record[at..at + text.len()].copy_from_slice(text.as_bytes());
-        record[at + text.len()..][..dictionary.len()].copy_from_slice(dictionary.as_bytes());
-        self.places.push((place, time_ns));
-    }
-
-    fn first(&self) -> usize {
-        self.places.first().map_or(self.next, |&(place, _)| place)
-    }
-
-    fn install(&self, machine: &mut Machine, name: &str) -> u64 {
-        let place = buffer(machine, &self.bytes);
-        variable(
-            machine,
-            "log_first_idx",
-            &(self.first() as u32).to_le_bytes(),
-        );
-        variable(machine, "log_next_idx", &(self.next as u32).to_le_bytes());
-        machine.add_info(&format!("SIZE({name})"), self.header_bytes);
-        for (field, offset) in [("ts_nsec", 0), ("len", 8), ("text_len", 10)] {
-            machine.add_info(&format!("OFFSET({name}.{field})"), offset);
-        }
-        place
-    }
-
     fn file(&self, name: &str) -> File {
         let mut machine = machine();
         self.install(&mut machine, name);
