@@ -191,11 +191,7 @@ impl Cycle {
 ///
 /// # Errors
 /// It does not start, or hangs each time.
-pub(crate) fn boot(
-    name: &str,
-    arguments: &[OsString],
-    namespace: Option<u32>,
-) -> Result<(Vm, u32)> {
+pub fn boot(name: &str, arguments: &[OsString], namespace: Option<u32>) -> Result<(Vm, u32)> {
     let mut retries = 0;
     let up = Regex::new(guest::UP)?;
     loop {

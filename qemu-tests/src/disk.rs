@@ -88,7 +88,8 @@ impl Disk {
     }
 
     /// QEMU's arguments for the disk with this number.
-    pub(crate) fn arguments(&self, number: usize) -> Vec<OsString> {
+    #[must_use]
+    pub fn arguments(&self, number: usize) -> Vec<OsString> {
         // Errors go to the guest; QEMU's own choice would be to stop the machine when the host's disk is full.
         let errors = "werror=report,rerror=report";
         let mut arguments = vec![

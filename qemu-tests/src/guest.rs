@@ -95,7 +95,7 @@ pub fn initramfs(
 ///
 /// # Errors
 /// As [`initramfs`].
-pub(crate) fn script(kernel: &Kernel, modules: &[&str], script: &str) -> Result<Vec<u8>> {
+pub fn script(kernel: &Kernel, modules: &[&str], script: &str) -> Result<Vec<u8>> {
     Ok(worker(kernel, modules, script, "poweroff -f\n")?.finish())
 }
 

@@ -25,6 +25,7 @@ pub mod console;
 pub mod cpio;
 pub mod crash;
 pub mod cycle;
+pub mod debian;
 pub mod disk;
 pub mod foreign;
 pub mod guest;
