@@ -6,15 +6,18 @@
 //! blanks and `#` together and are taken away. Several target lines are an ordered list; other directives stand once.
 //! All mistakes of a file are reported, not only the first.
 
+mod ip;
 mod line;
 mod spelling;
 mod target;
 
+pub use ip::Ip;
 pub use target::{DeviceName, Target, TargetKind};
 
 use crate::error::{At, Mistake, Mistakes};
 use config::collect::CollectOptions;
 use config::{FailureAction, FinalAction};
+use ip::take_ip;
 use line::{BLANKS, Line, unquote};
 use spelling::nearest;
 use target::{take_server, take_ssh, take_target};
@@ -48,6 +51,8 @@ pub struct Directives {
     pub sshkey: Option<At<String>>,
     /// The link that leads to the server, where the host's routes say another.
     pub ifc: Option<At<String>>,
+    /// The capture kernel's address, where it is not the host's own.
+    pub ip: Option<At<Ip>>,
     /// Modules that the administrator wants, in his order.
     pub extra_modules: Vec<At<String>>,
 }
@@ -66,7 +71,7 @@ pub struct OnFailure {
 type Take = fn(&mut Directives, &Line<'_>) -> Result<(), String>;
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 26] = [
+const DIRECTIVES: [(&str, Take); 27] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -83,6 +88,7 @@ const DIRECTIVES: [(&str, Take); 26] = [
     ("sshkey", take_sshkey),
     ("path", take_path),
     ("ifc", take_ifc),
+    ("ip", take_ip),
     ("link_delay", take_seconds),
     ("network_timeout", take_seconds),
     ("core_collector", take_core_collector),
@@ -96,7 +102,7 @@ const DIRECTIVES: [(&str, Take); 26] = [
 ];
 
 /// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 17] = [
+const NOT_YET: [&str; 16] = [
     "virtiofs",
     "blacklist",
     "options",
@@ -113,7 +119,6 @@ const NOT_YET: [&str; 17] = [
     "dracut_args",
     "keep_dumps",
     "encrypt_to",
-    "ip",
 ];
 
 /// The longest that `disk_timeout` and its like may be: a week, in seconds.

@@ -2,10 +2,12 @@
 //! The way to a server: which links, addresses and routes of the host lead there, and what the capture kernel needs for them.
 
 use super::Work;
+use crate::conf::Ip;
+use crate::error::At;
 use crate::host::network::{HostLink, HostLinkKind, HostRoute};
 use crate::modules::closure::Want;
 use config::NetworkSpec;
-use config::network::{Cidr, Mac};
+use config::network::{Assignment, Cidr, MAX_NAMESERVERS, Mac};
 use std::fmt::Write as _;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
@@ -41,6 +43,9 @@ impl Work<'_> {
     /// Finds the server's address and the way to it.
     pub(super) fn way_to(&mut self, server: &str) -> Result<Found, String> {
         let address = self.address_of(server)?;
+        if let Some(ip) = &self.directives.ip {
+            return self.way_as_told(ip, address);
+        }
         let network = &self.host.network;
         let route = match &self.directives.ifc {
             None => network.route_to(address).ok_or_else(|| {
@@ -65,23 +70,109 @@ impl Work<'_> {
                     )
                 })?,
         };
-        let mut lines = Lines {
-            text: String::new(),
-            made: Vec::new(),
-        };
+        let mut lines = Lines::default();
         let route = route.clone();
         self.link(&route.link, &mut lines, 0)?;
         self.addresses(&route, address, &mut lines)?;
-        if let Some(delay) = self.directives.link_delay_s {
-            let _ = writeln!(lines.text, "delay_s {}", delay.value);
-        }
-        let way = Way {
-            lines: lines.text,
-            how: match route.via {
-                Some(via) => format!("{address} by {} through the router {via}", route.link),
-                None => format!("{address} is a neighbour on {}", route.link),
+        let how = match route.via {
+            Some(via) => format!("{address} by {} through the router {via}", route.link),
+            None => format!("{address} is a neighbour on {}", route.link),
+        };
+        self.add_way(address, lines, how)
+    }
+
+    /// The way that `ip` describes, over a link of the host.
+    fn way_as_told(&mut self, ip: &At<Ip>, address: IpAddr) -> Result<Found, String> {
+        let (line, ip) = (ip.line, &ip.value);
+        let network = &self.host.network;
+        let link = match (&ip.device, &self.directives.ifc) {
+            (Some(device), _) => device.clone(),
+            (None, Some(ifc)) => ifc.value.clone(),
+            (None, None) => match network.route_to(address) {
+                Some(route) => route.link.clone(),
+                None => {
+                    return Err(format!(
+                        "`ip` in line {line} names no device, and this machine has no route to {address} that would tell; \
+                         name one as the sixth field"
+                    ));
+                }
             },
         };
+        if network.link(&link).is_none() {
+            let links: Vec<&str> = network
+                .links
+                .iter()
+                .map(|link| link.name.as_str())
+                .collect();
+            return Err(format!(
+                "`ip` in line {line} needs the link {link}, which this machine does not have; it has {}",
+                links.join(", ")
+            ));
+        }
+        let mut lines = Lines::default();
+        self.link(&link, &mut lines, 0)?;
+        let (is_v4, is_neighbour) = match ip.assignment {
+            Assignment::Static(own) => {
+                lines.add(format_args!("address {link} {own}"));
+                (own.address.is_ipv4(), own.contains(address))
+            }
+            Assignment::Dhcp4 => {
+                lines.add(format_args!("address {link} dhcp4"));
+                self.need_dhcp(&link);
+                (true, true)
+            }
+            Assignment::Slaac => {
+                lines.add(format_args!("address {link} slaac"));
+                (false, true)
+            }
+        };
+        if is_v4 != address.is_ipv4() {
+            return Err(format!(
+                "`ip` in line {line} makes an address of the other family than the server's, {address}"
+            ));
+        }
+        match ip.gateway {
+            Some(gateway) if gateway.is_ipv4() == is_v4 => {
+                let all = if is_v4 { Cidr::ALL_V4 } else { Cidr::ALL_V6 };
+                lines.add(format_args!("route {link} {all} {gateway}"));
+            }
+            Some(gateway) => {
+                return Err(format!(
+                    "`ip` in line {line}: the gateway {gateway} is of another family than the client's address"
+                ));
+            }
+            None if !is_neighbour => {
+                return Err(format!(
+                    "`ip` in line {line} has no gateway, and {address} is outside of the client's network"
+                ));
+            }
+            None => {}
+        }
+        if let Some(server) = ip.server.filter(|&server| server != address) {
+            let warning = format!(
+                "`ip` in line {line} names the server {server}, which nothing asks: the target lines say where the dump goes"
+            );
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        let nameservers = if ip.nameservers.is_empty() {
+            &self.host.network.nameservers
+        } else {
+            &ip.nameservers
+        };
+        lines.nameservers(nameservers);
+        let how = format!("{address} by {link}, set up as `ip` in line {line} says");
+        self.add_way(address, lines, how)
+    }
+
+    /// Takes a way into the plan, which may have it already.
+    fn add_way(&mut self, address: IpAddr, mut lines: Lines, how: String) -> Result<Found, String> {
+        if let Some(delay) = self.directives.link_delay_s {
+            lines.add(format_args!("delay_s {}", delay.value));
+        }
+        let lines = lines.text;
+        let way = Way { lines, how };
         if NetworkSpec::parse(&way.lines).is_none() {
             return Err(format!(
                 "the way to {address} is longer than a record can have: {}",
@@ -280,20 +371,22 @@ impl Work<'_> {
                 None => lines.add(format_args!("route {link} {}", other.to)),
             }
         }
-        for server in network.nameservers.iter().take(3) {
-            lines.add(format_args!("nameserver {server}"));
-        }
+        lines.nameservers(&network.nameservers);
         if is_given && server.is_ipv4() {
-            // Where it is no part of the kernel; DHCP speaks below IP.
-            self.need(
-                Want::Name("af_packet".to_owned()),
-                format!("DHCP on {link}"),
-            );
+            self.need_dhcp(link);
         }
         Ok(())
     }
+
+    /// DHCP speaks below IP, with what may be no part of the kernel.
+    fn need_dhcp(&mut self, link: &str) {
+        let by = format!("DHCP on {link}");
+        self.need(Want::Name("af_packet".to_owned()), by);
+    }
 }
 
+/// Lines of the record, and which links they have.
+#[derive(Default)]
 struct Lines {
     text: String,
     made: Vec<String>,
@@ -303,6 +396,13 @@ impl Lines {
     fn add(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to a string does not fail.
         let _ = writeln!(self.text, "{line}");
+    }
+
+    /// As many as resolv.conf(5) takes.
+    fn nameservers(&mut self, servers: &[IpAddr]) {
+        for server in servers.iter().take(MAX_NAMESERVERS) {
+            self.add(format_args!("nameserver {server}"));
+        }
     }
 
     /// What the link has otherwise than by itself; `own` is the address that it would have.
@@ -429,6 +529,69 @@ nameserver 10.0.2.3
         assert_eq!(plan.ways.len(), 2);
         assert_eq!(plan.attempts[1].target().network(), Some(0));
         assert_eq!(plan.attempts[2].target().network(), Some(1));
+    }
+
+    #[test]
+    fn ip_has_its_way_with_the_address_and_the_hosts_links_stay() {
+        let plan = resolved("nfs nas:/crash\nip 10.7.0.9:10.6.1.2:10.7.0.1:16::br0:none:10.7.0.3")
+            .unwrap();
+        let lines = &plan.ways[0].lines;
+        assert!(
+            lines.ends_with(
+                "bridge br0 bond0.5\n\
+                 mac br0 52:54:00:00:00:01\n\
+                 address br0 10.7.0.9/16\n\
+                 route br0 0.0.0.0/0 10.7.0.1\n\
+                 nameserver 10.7.0.3\n"
+            ),
+            "{lines}"
+        );
+        assert_eq!(
+            plan.ways[0].how,
+            "10.6.1.1 by br0, set up as `ip` in line 2 says"
+        );
+        assert!(
+            plan.warnings
+                .iter()
+                .any(|warning| warning.contains("names the server 10.6.1.2")),
+            "{:?}",
+            plan.warnings
+        );
+        // The link that the host takes, or that of `ifc`.
+        let plan = resolved("nfs nas:/crash\nip dhcp").unwrap();
+        assert!(
+            plan.ways[0]
+                .lines
+                .ends_with("address br0 dhcp4\nnameserver 10.0.2.3\n")
+        );
+        let plan = resolved("nfs nas:/crash\nip dhcp\nifc eth2").unwrap();
+        assert!(plan.ways[0].lines.contains("address eth2 dhcp4\n"));
+    }
+
+    #[test]
+    fn what_ip_cannot_mean_is_refused() {
+        for (conf, said) in [
+            (
+                "nfs nas:/a\nip 10.6.0.9:::16::eth7",
+                "the link eth7, which this machine does not have; it has eth0",
+            ),
+            (
+                "nfs nas:/a\nip 10.7.0.9:::16::eth2",
+                "has no gateway, and 10.6.1.1 is outside",
+            ),
+            (
+                "nfs nas:/a\nip auto6",
+                "of the other family than the server's",
+            ),
+            (
+                "nfs nas:/a\nip 10.7.0.9::[fd00::1]:16::eth2",
+                "gateway fd00::1 is of another family",
+            ),
+            ("nfs [fd99::1]:/a\nip auto6", "names no device"),
+        ] {
+            let error = resolved(conf).unwrap_err();
+            assert!(error.contains(said), "{conf}: {error}");
+        }
     }
 
     #[test]
