@@ -4,8 +4,8 @@
 //! Source: RFC 4253 section 7.1; OpenSSH 9.6 `PROTOCOL` section 1.10 for strict key exchange.
 
 use super::error::SshError;
+use super::message;
 use super::public_key::PublicKey;
-use super::transport::message;
 use super::wire::{Reader, Writer, names};
 use crate::text::Text;
 use packet_cipher::CipherKind;

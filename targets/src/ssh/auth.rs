@@ -5,8 +5,9 @@
 
 use super::error::SshError;
 use super::key_file::UserKey;
+use super::message;
 use super::stream::Stream;
-use super::transport::{Transport, message};
+use super::transport::Transport;
 use super::wire::Writer;
 use crate::text::Text;
 

@@ -4,8 +4,9 @@
 //! Source: RFC 4254 sections 5 and 6.
 
 use super::error::SshError;
+use super::message;
 use super::stream::Stream;
-use super::transport::{Payload, Transport, message};
+use super::transport::{Payload, Transport};
 use crate::clock::now;
 use crate::text::Text;
 use core::ops::Range;

@@ -28,6 +28,7 @@ mod error;
 mod exchange;
 pub mod key_file;
 pub mod known_hosts;
+mod message;
 mod public_key;
 pub mod random;
 mod remote;

@@ -6,47 +6,16 @@
 use super::algorithms::{INIT_BYTES, Offer};
 use super::error::SshError;
 use super::exchange::{Secret, Transcript};
+use super::message;
 use super::random::Random;
 use super::stream::{Stream, Want};
 use super::wire::{Reader, Writer};
 use crate::clock::now;
 use crate::text::Text;
+use collector::IoError;
 use core::ops::Range;
 use core::time::Duration;
 use packet_cipher::{Cipher, LENGTH_BYTES, TAG_BYTES};
-
-/// The numbers of messages.
-pub(crate) mod message {
-    pub(crate) const DISCONNECT: u8 = 1;
-    pub(crate) const IGNORE: u8 = 2;
-    pub(crate) const UNIMPLEMENTED: u8 = 3;
-    pub(crate) const DEBUG: u8 = 4;
-    pub(crate) const SERVICE_REQUEST: u8 = 5;
-    pub(crate) const SERVICE_ACCEPT: u8 = 6;
-    pub(crate) const EXT_INFO: u8 = 7;
-    pub(crate) const KEXINIT: u8 = 20;
-    pub(crate) const NEWKEYS: u8 = 21;
-    pub(crate) const KEX_ECDH_INIT: u8 = 30;
-    pub(crate) const KEX_ECDH_REPLY: u8 = 31;
-    pub(crate) const USERAUTH_REQUEST: u8 = 50;
-    pub(crate) const USERAUTH_FAILURE: u8 = 51;
-    pub(crate) const USERAUTH_SUCCESS: u8 = 52;
-    pub(crate) const USERAUTH_BANNER: u8 = 53;
-    pub(crate) const GLOBAL_REQUEST: u8 = 80;
-    pub(crate) const REQUEST_SUCCESS: u8 = 81;
-    pub(crate) const REQUEST_FAILURE: u8 = 82;
-    pub(crate) const CHANNEL_OPEN: u8 = 90;
-    pub(crate) const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
-    pub(crate) const CHANNEL_OPEN_FAILURE: u8 = 92;
-    pub(crate) const CHANNEL_WINDOW_ADJUST: u8 = 93;
-    pub(crate) const CHANNEL_DATA: u8 = 94;
-    pub(crate) const CHANNEL_EXTENDED_DATA: u8 = 95;
-    pub(crate) const CHANNEL_EOF: u8 = 96;
-    pub(crate) const CHANNEL_CLOSE: u8 = 97;
-    pub(crate) const CHANNEL_REQUEST: u8 = 98;
-    pub(crate) const CHANNEL_SUCCESS: u8 = 99;
-    pub(crate) const CHANNEL_FAILURE: u8 = 100;
-}
 
 /// What this side says it is.
 const VERSION: &[u8] = b"SSH-2.0-kdumprd";
@@ -308,7 +277,7 @@ impl<'b, S: Stream> Transport<'b, S> {
         let mut until = self.until();
         while !self.queued.is_empty() {
             let data = self.output.get(self.queued.clone()).unwrap_or_default();
-            match self.stream.write(data).map_err(SshError::Io)? {
+            match self.stream.write(data).map_err(broken)? {
                 Some(0) => return Err(SshError::Closed),
                 Some(len) => {
                     self.queued.start = self.queued.start.saturating_add(len);
@@ -322,7 +291,7 @@ impl<'b, S: Stream> Transport<'b, S> {
                     if left.is_zero() {
                         return Err(SshError::TimedOut);
                     }
-                    let ready = self.stream.wait(want, left).map_err(SshError::Io)?;
+                    let ready = self.stream.wait(want, left).map_err(broken)?;
                     if ready.read && has_room && !ready.write {
                         self.take()?;
                     }
@@ -339,7 +308,7 @@ impl<'b, S: Stream> Transport<'b, S> {
         if room.is_empty() {
             return Ok(false);
         }
-        match self.stream.read(room).map_err(SshError::Io)? {
+        match self.stream.read(room).map_err(broken)? {
             Some(0) => Err(SshError::Closed),
             Some(len) => {
                 self.received.end = self.received.end.saturating_add(len);
@@ -370,10 +339,7 @@ impl<'b, S: Stream> Transport<'b, S> {
                 return Err(SshError::TimedOut);
             }
             let patience = left.min(self.limits.keepalive);
-            let ready = self
-                .stream
-                .wait(Want::Read, patience)
-                .map_err(SshError::Io)?;
+            let ready = self.stream.wait(Want::Read, patience).map_err(broken)?;
             let is_silent = now().saturating_sub(self.heard) >= self.limits.keepalive;
             if !ready.read && is_silent && self.is_authenticated && self.offered.is_none() {
                 if self.unanswered >= MOST_UNANSWERED {
@@ -648,6 +614,16 @@ impl<'b, S: Stream> Transport<'b, S> {
         if said.is_ok() {
             let _ = self.flush();
         }
+    }
+}
+
+/// Why the connection is of no more use. Whether the server's end shows as one or as an error is chance.
+fn broken(error: IoError) -> SshError {
+    const EPIPE: IoError = IoError(32);
+    const ECONNRESET: IoError = IoError(104);
+    match error {
+        EPIPE | ECONNRESET => SshError::Closed,
+        error => SshError::Io(error),
     }
 }
 
