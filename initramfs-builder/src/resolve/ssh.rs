@@ -133,7 +133,7 @@ impl Work<'_> {
             return Err(format!(
                 "{seen}; `ssh-keyscan -p {port} -t ed25519,ecdsa {server} >> {first}` adds one, to be compared with \
                  `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the server; a server without one makes it by \
-                 `ssh-keygen -A`"
+                 `ssh-keygen -A` and a restart of its sshd, whose sshd_config may have to name it by `HostKey`"
             ));
         }
         if pinned.len() > MAX_HOST_KEYS {
@@ -254,6 +254,7 @@ route 10.0.2.0/24 dev eth2
                 error.contains("ssh-keyscan -p 22 -t ed25519,ecdsa 10.0.2.2"),
                 "{error}"
             );
+            assert!(error.contains("`ssh-keygen -A` and a restart"), "{error}");
         }
     }
 
@@ -273,5 +274,17 @@ route 10.0.2.0/24 dev eth2
             assert!(error.contains("ssh-keygen -t ed25519 -N '' -f "), "{error}");
             assert!(error.contains("ssh-copy-id -i "), "{error}");
         }
+        // The key that other kdumps make keeps its place; ours gets another.
+        std::fs::remove_file(tree.0.join("root/.ssh/kdump_id_ed25519")).unwrap();
+        keygen(&tree, "root/.ssh/kdump_id_rsa", "rsa", "");
+        let error = on(&tree, "ssh kdump@10.0.2.2").unwrap_err();
+        assert!(
+            error.contains("/root/.ssh/kdump_id_rsa cannot be used: it is a ssh-rsa key"),
+            "{error}"
+        );
+        assert!(
+            error.contains("-f /root/.ssh/kdump_id_ed25519 && ssh-copy-id"),
+            "{error}"
+        );
     }
 }
