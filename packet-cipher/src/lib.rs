@@ -17,7 +17,7 @@
 //! Source: RFC 5647 and OpenSSH 9.2 `PROTOCOL` section 1.6 for AES-GCM; OpenSSH 9.2 `PROTOCOL.chacha20poly1305`.
 
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
     warn(
@@ -27,13 +27,19 @@
     )
 )]
 
-use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
+mod gcm;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+mod sys;
+
+use aes::{Aes128, Aes256};
 use chacha20::ChaCha20Legacy;
-use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
+use chacha20::cipher::inout::InOutBuf;
+use chacha20::cipher::{KeyIvInit as _, StreamCipher, StreamCipherSeek as _};
 use core::ops::Range;
+use gcm::Gcm;
 use poly1305::Poly1305;
-use poly1305::universal_hash::UniversalHash as _;
+use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
 
 /// The bytes of the length in front.
 pub const LENGTH_BYTES: usize = 4;
@@ -81,9 +87,9 @@ impl CipherKind {
         match self {
             Self::Aes128Gcm => {
                 let key = keys.first_chunk::<16>().unwrap_or(&[0; 16]);
-                Cipher::Aes128Gcm(Aes128Gcm::new(key.into()), *nonce)
+                Cipher::Aes128Gcm(Gcm::new(key.into()), *nonce)
             }
-            Self::Aes256Gcm => Cipher::Aes256Gcm(Aes256Gcm::new(first.into()), *nonce),
+            Self::Aes256Gcm => Cipher::Aes256Gcm(Gcm::new(first.into()), *nonce),
             Self::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305 {
                 packet: *first,
                 length: *rest.first_chunk::<32>().unwrap_or(&[0; 32]),
@@ -97,9 +103,9 @@ pub enum Cipher {
     /// Before the first exchange of keys.
     None,
     /// The key, and the nonce of the next packet.
-    Aes128Gcm(Aes128Gcm, [u8; NONCE_BYTES]),
+    Aes128Gcm(Gcm<Aes128>, [u8; NONCE_BYTES]),
     /// The key, and the nonce of the next packet.
-    Aes256Gcm(Aes256Gcm, [u8; NONCE_BYTES]),
+    Aes256Gcm(Gcm<Aes256>, [u8; NONCE_BYTES]),
     /// Nonces are the packets' numbers.
     ChaCha20Poly1305 {
         /// The key for what lies behind the length.
@@ -150,24 +156,29 @@ impl Cipher {
 
     /// Protects `packet`, whose last bytes are room for the tag.
     pub fn seal(&mut self, sequence: u32, packet: &mut [u8]) {
+        self.seal_with(sequence, packet, packet.len(), &[]);
+    }
+
+    /// The same, with `data` in the packet from byte `at` on, whatever is there: it gets there on its way through the
+    /// cipher, without being copied before.
+    pub fn seal_with(&mut self, sequence: u32, packet: &mut [u8], at: usize, data: &[u8]) {
+        let at = at.saturating_sub(LENGTH_BYTES);
         let Some((front, body, tag)) = parts(packet, self.tag_bytes()) else {
             return;
         };
         match self {
-            Self::None => {}
-            Self::Aes128Gcm(cipher, nonce) => {
-                // A packet is far shorter than what the cipher can take.
-                if let Ok(sum) = cipher.encrypt_inout_detached((&*nonce).into(), front, body.into())
-                {
-                    tag.copy_from_slice(&sum);
+            Self::None => {
+                let end = at.saturating_add(data.len());
+                if let Some(place) = body.get_mut(at..end) {
+                    place.copy_from_slice(data);
                 }
+            }
+            Self::Aes128Gcm(cipher, nonce) => {
+                tag.copy_from_slice(&cipher.seal(nonce, *front, body, at, data));
                 advance(nonce);
             }
             Self::Aes256Gcm(cipher, nonce) => {
-                if let Ok(sum) = cipher.encrypt_inout_detached((&*nonce).into(), front, body.into())
-                {
-                    tag.copy_from_slice(&sum);
-                }
+                tag.copy_from_slice(&cipher.seal(nonce, *front, body, at, data));
                 advance(nonce);
             }
             Self::ChaCha20Poly1305 {
@@ -177,7 +188,7 @@ impl Cipher {
                 chacha(length, sequence).apply_keystream(front);
                 let mut stream = chacha(packet_key, sequence);
                 let key = poly_key(&mut stream);
-                stream.apply_keystream(body);
+                encrypt(&mut stream, body, at, data);
                 let covered = LENGTH_BYTES.saturating_add(body.len());
                 let (data, tag) = packet.split_at_mut(covered.min(packet.len()));
                 tag.copy_from_slice(&poly(&key, data));
@@ -196,17 +207,11 @@ impl Cipher {
         match self {
             Self::None => {}
             Self::Aes128Gcm(cipher, nonce) => {
-                let tag = (&*tag).try_into().map_err(|_| Forged)?;
-                cipher
-                    .decrypt_inout_detached((&*nonce).into(), front, body.into(), tag)
-                    .map_err(|_| Forged)?;
+                cipher.open(nonce, *front, body, tag)?;
                 advance(nonce);
             }
             Self::Aes256Gcm(cipher, nonce) => {
-                let tag = (&*tag).try_into().map_err(|_| Forged)?;
-                cipher
-                    .decrypt_inout_detached((&*nonce).into(), front, body.into(), tag)
-                    .map_err(|_| Forged)?;
+                cipher.open(nonce, *front, body, tag)?;
                 advance(nonce);
             }
             Self::ChaCha20Poly1305 {
@@ -226,11 +231,25 @@ impl Cipher {
 }
 
 /// Length, body and tag.
-fn parts(packet: &mut [u8], tag_bytes: usize) -> Option<(&mut [u8], &mut [u8], &mut [u8])> {
+type Parts<'p> = (&'p mut [u8; LENGTH_BYTES], &'p mut [u8], &'p mut [u8]);
+
+fn parts(packet: &mut [u8], tag_bytes: usize) -> Option<Parts<'_>> {
     let end = packet.len().checked_sub(tag_bytes)?;
     let (data, tag) = packet.split_at_mut_checked(end)?;
-    let (front, body) = data.split_at_mut_checked(LENGTH_BYTES)?;
+    let (front, body) = data.split_first_chunk_mut()?;
     Some((front, body, tag))
+}
+
+/// Encrypts `body` where it is, but for what becomes of `data`, from byte `at` on.
+fn encrypt(stream: &mut impl StreamCipher, body: &mut [u8], at: usize, data: &[u8]) {
+    let (front, rest) = body.split_at_mut(at.min(body.len()));
+    let (place, behind) = rest.split_at_mut(data.len().min(rest.len()));
+    stream.apply_keystream(front);
+    // Both are of one length, but for data that is longer than its place, which no packet has.
+    if let Ok(both) = InOutBuf::new(data, place) {
+        stream.apply_keystream_inout(both);
+    }
+    stream.apply_keystream(behind);
 }
 
 /// The last eight bytes of the nonce count the packets.
@@ -307,6 +326,26 @@ mod tests {
                 assert_eq!(packet[range], body);
             }
         }
+    }
+
+    #[test]
+    fn data_from_elsewhere_is_sealed_as_if_it_lay_in_the_packet() {
+        let body: Vec<u8> = (0..2000).map(|index: usize| index as u8).collect();
+        for kind in KINDS {
+            for (at, len) in [(0, 2000), (0, 1), (35, 1800), (16, 256), (1999, 1), (7, 0)] {
+                let whole = sealed(&mut pair(kind).0, 3, &body);
+                let mut packet = 2000_u32.to_be_bytes().to_vec();
+                packet.extend(&body);
+                packet[4 + at..][..len].fill(0xee);
+                packet.extend([0; TAG_BYTES]);
+                let data = &body[at..at + len];
+                pair(kind).0.seal_with(3, &mut packet, 4 + at, data);
+                assert!(packet == whole, "{kind:?} {at} {len}");
+            }
+        }
+        let mut packet = [0; 24];
+        Cipher::None.seal_with(0, &mut packet, 6, b"data");
+        assert_eq!(packet[..12], *b"\0\0\0\0\0\0data\0\0");
     }
 
     #[test]

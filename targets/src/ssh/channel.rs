@@ -141,14 +141,16 @@ impl<'b, S: Stream> Channel<'b, S> {
             let (data_now, data_later) = data.split_at(rest.min(data.len()));
             let len = head_now.len().saturating_add(data_now.len());
             let remote = self.remote;
-            self.transport
-                .queue(DATA_HEAD_BYTES.saturating_add(len), |writer| {
+            self.transport.queue_with(
+                DATA_HEAD_BYTES.saturating_add(head_now.len()),
+                |writer| {
                     writer.u8(message::CHANNEL_DATA);
                     writer.u32(remote);
                     writer.length(len);
                     writer.bytes(head_now);
-                    writer.bytes(data_now);
-                })?;
+                },
+                data_now,
+            )?;
             self.window = self
                 .window
                 .saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));

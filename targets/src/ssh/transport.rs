@@ -211,10 +211,22 @@ impl<'b, S: Stream> Transport<'b, S> {
         most: usize,
         build: impl FnOnce(&mut Writer<'_>),
     ) -> Result<(), SshError> {
+        self.queue_with(most, build, &[])
+    }
+
+    /// The same, with `data` behind what `build` writes.
+    pub(crate) fn queue_with(
+        &mut self,
+        most: usize,
+        build: impl FnOnce(&mut Writer<'_>),
+        data: &[u8],
+    ) -> Result<(), SshError> {
         if self.queued.is_empty() {
             self.queued = 0..0;
         }
-        let needed = most.saturating_add(OVERHEAD_BYTES);
+        let needed = most
+            .saturating_add(data.len())
+            .saturating_add(OVERHEAD_BYTES);
         if self.output.len().saturating_sub(self.queued.end) < needed {
             self.flush()?;
         }
@@ -224,7 +236,8 @@ impl<'b, S: Stream> Transport<'b, S> {
         let end = start.saturating_add(most).min(room.len());
         let mut writer = Writer::new(room.get_mut(start..end).ok_or(too_long)?);
         build(&mut writer);
-        let payload = writer.len().ok_or(too_long)?;
+        let written = writer.len().ok_or(too_long)?;
+        let payload = written.saturating_add(data.len());
 
         // The padding has at least four bytes, and fills the last block.
         let block = self.sealer.block_bytes();
@@ -251,7 +264,8 @@ impl<'b, S: Stream> Transport<'b, S> {
         if let Some(rest) = body.get_mut(payload.saturating_add(1)..) {
             rest.fill(0);
         }
-        self.sealer.seal(self.sealed, packet);
+        let at = start.saturating_add(written);
+        self.sealer.seal_with(self.sealed, packet, at, data);
         self.sealed = self.sealed.wrapping_add(1);
         self.queued.end = self.queued.end.saturating_add(whole);
         self.count(whole);
