@@ -227,6 +227,26 @@ fn ipv6_as_a_router_tells() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_address_that_only_ip_tells() -> Result<()> {
+    let net = Net {
+        // The host itself uses the card for something else.
+        description: format!(
+            "link enp0s8 mac={MAC} bus_path={PLACE} modules=virtio_pci,virtio_net\n\
+             address enp0s8 192.168.7.7/24\n"
+        ),
+        ..by_dhcp()
+    };
+    saves(
+        "nfs-ip",
+        Flavour::Cloud6_1,
+        &net,
+        "nfs 10.0.2.2:/export\nip 10.0.2.99::10.0.2.2:255.255.255.0::enp0s8:none\ndefault reboot\n",
+        "10.0.2.99",
+    )?;
+    Ok(())
+}
+
 /// Panics with a network on which the first target cannot be reached; the second one is the spare disk.
 fn falls_back(
     name: &str,
