@@ -110,6 +110,8 @@ fn source(server: IpAddr, export: &str) -> String<512> {
 }
 
 /// The options as the kernel takes them, with the NUL at the end; none when they are too long.
+///
+/// What mount(8) alone understands, and addresses of the host, never get into a record.
 fn text(
     server: IpAddr,
     own: IpAddr,
@@ -118,40 +120,7 @@ fn text(
 ) -> Option<String<OPTIONS_BYTES>> {
     let mut text = String::new();
     for option in options.split(',').chain(version.split(',')) {
-        // What fstab tells mount(8), and what is set here.
-        let is_ours = ["addr=", "clientaddr=", "mountaddr="]
-            .iter()
-            .any(|prefix| option.starts_with(prefix));
-        let is_for_mount = matches!(
-            option,
-            "" | ANY_VERSION_4
-                | "rw"
-                | "ro"
-                | "bg"
-                | "fg"
-                | "auto"
-                | "noauto"
-                | "nofail"
-                | "_netdev"
-                | "defaults"
-                | "nolock"
-                | "lock"
-                | "atime"
-                | "noatime"
-                | "relatime"
-                | "nodiratime"
-                | "sync"
-                | "suid"
-                | "nosuid"
-                | "dev"
-                | "nodev"
-                | "exec"
-                | "noexec"
-                | "user"
-                | "nouser"
-        ) || option.starts_with("retry=")
-            || option.starts_with("x-");
-        if !is_ours && !is_for_mount {
+        if !matches!(option, "" | ANY_VERSION_4) {
             write!(text, "{option},").ok()?;
         }
     }
@@ -195,16 +164,10 @@ mod tests {
     const OWN: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 2, 15));
 
     #[test]
-    fn options_of_the_host_lose_what_is_for_mount_and_the_addresses() {
+    fn the_options_of_the_record_get_what_mount_nfs_would_add() {
         assert_eq!(
-            text(
-                SERVER,
-                OWN,
-                "rw,relatime,vers=4.2,rsize=1048576,hard,clientaddr=10.9.9.9,addr=10.9.9.8,_netdev,x-systemd.automount",
-                ""
-            )
-            .unwrap(),
-            "vers=4.2,rsize=1048576,hard,proto=tcp,nolock,addr=10.0.2.2,clientaddr=10.0.2.15\0"
+            text(SERVER, OWN, "vers=4,rsize=1048576,hard", "vers=4.2").unwrap(),
+            "rsize=1048576,hard,vers=4.2,proto=tcp,nolock,addr=10.0.2.2,clientaddr=10.0.2.15\0"
         );
         let (server, own) = ("fd00::2".parse().unwrap(), "fd00::3".parse().unwrap());
         assert_eq!(

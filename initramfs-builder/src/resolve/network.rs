@@ -457,7 +457,7 @@ nameserver 10.0.2.3
             ),
             (
                 "proc/mounts",
-                "10.0.2.2:/data /data nfs4 rw,vers=4.1,rsize=1048576,addr=10.0.2.2,x-y 0 0\n\
+                "10.0.2.2:/data /data nfs4 rw,relatime,vers=4.1,rsize=1048576,addr=10.0.2.2,clientaddr=10.9.9.9,_netdev,x-y 0 0\n\
                  [fd00::2]:/six /six nfs4 rw,port=20490 0 0\n",
             ),
         ]);
