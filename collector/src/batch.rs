@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages that are compressed together, apart from where they are read and written.
+//! Pages that are read and compressed together, apart from where it is decided which, and from where they are written.
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -10,33 +10,40 @@ use core::iter;
 
 use crate::address::Pfn;
 use crate::codec::{Codec, SLACK_BYTES};
+use crate::io::{IoError, Source};
 use crate::kdump::Encoded;
 use crate::pages::is_zero;
 
-/// The most pages of a batch. A dumpfile's pages are cut into batches from the first one on, each of them full but for the
-/// last, whether workers compress them or nobody but us: what a codec carries from one page to the next must end where
-/// a batch ends, so that the dumpfile is the same.
-pub const BATCH_PAGES: usize = 64;
+/// The most pages of a batch. Zero pages take little time, so that fewer would be handed about for next to nothing.
+pub const BATCH_PAGES: usize = 128;
 /// The most bytes of a batch: pages of more than 4 KiB are fewer.
 const BATCH_BYTES: usize = BATCH_PAGES * 4096;
+/// What [`Batch::encode`] reads into, where a source cannot be viewed in place: no more than a cache next to a CPU has room
+/// for, and no less than a page.
+pub const SCRATCH_BYTES: usize = 128 << 10;
+/// The offset of a page that is not in the vmcore in one piece.
+const IN_PIECES: u64 = u64::MAX;
 
-/// Some pages with their numbers, and after [`compress`](Batch::compress) what they became.
+/// Some pages, by their numbers and by where they are in the vmcore, and after [`encode`](Batch::encode) what they became.
 ///
 /// It consists of integers only and may lie in memory that processes share. All zero it is the same as [`Batch::new`].
 #[repr(C)]
 #[derive(Debug)]
 pub struct Batch {
     pfns: [u64; BATCH_PAGES],
+    offsets: [u64; BATCH_PAGES],
     /// Pages that are not to be compressed, a bit for each.
-    given_up: u64,
+    given_up: [u64; BATCH_PAGES / 64],
     page_bytes: u32,
     count: u32,
     /// Whether zero pages are told apart: 0 or 1.
     share_zero: u32,
-    /// What each page became: 0 is a zero page, `page_bytes` one that stays as it is, else bytes of `output`.
+    /// Whether some page could not be read, so that nothing has become of any: 0 or 1.
+    unread: u32,
+    /// What each page became: 0 is a zero page, `page_bytes` one that stays as it is, else its bytes when compressed.
     lengths: [u32; BATCH_PAGES],
-    input: [u8; BATCH_BYTES],
-    output: [u8; BATCH_BYTES + SLACK_BYTES],
+    /// The bytes of all pages but those of zeros, one behind the other.
+    data: [u8; BATCH_BYTES + SLACK_BYTES],
 }
 
 impl Batch {
@@ -45,18 +52,19 @@ impl Batch {
     pub const fn new() -> Self {
         Self {
             pfns: [0; BATCH_PAGES],
-            given_up: 0,
+            offsets: [0; BATCH_PAGES],
+            given_up: [0; BATCH_PAGES / 64],
             page_bytes: 0,
             count: 0,
             share_zero: 0,
+            unread: 0,
             lengths: [0; BATCH_PAGES],
-            input: [0; BATCH_BYTES],
-            output: [0; BATCH_BYTES + SLACK_BYTES],
+            data: [0; BATCH_BYTES + SLACK_BYTES],
         }
     }
 
     /// How many pages of this size a batch has.
-    pub(crate) fn capacity(page_bytes: usize) -> usize {
+    fn capacity(page_bytes: usize) -> usize {
         BATCH_BYTES
             .checked_div(page_bytes)
             .unwrap_or(0)
@@ -65,27 +73,34 @@ impl Batch {
 
     /// Forgets all pages, for new ones of this size.
     pub(crate) fn restart(&mut self, page_bytes: usize, share_zero: bool) {
-        self.page_bytes = u32::try_from(page_bytes).unwrap_or(0);
+        self.page_bytes = u32_from(page_bytes);
         self.count = 0;
-        self.given_up = 0;
+        self.unread = 0;
+        self.given_up = [0; BATCH_PAGES / 64];
         self.share_zero = share_zero.into();
     }
 
-    /// The memory for pages that may be added.
-    pub(crate) fn free(&mut self) -> &mut [u8] {
-        let page_bytes = self.page_bytes();
-        let start = self.count().saturating_mul(page_bytes);
-        let end = Self::capacity(page_bytes).saturating_mul(page_bytes);
-        self.input.get_mut(start..end).unwrap_or_default()
+    /// Adds up to `count` pages that follow each other, in the vmcore from `offset` on; without one, they are there in
+    /// pieces or not at all. Returns how many there was room for.
+    pub(crate) fn push(&mut self, first: Pfn, offset: Option<u64>, count: u64) -> u64 {
+        let room = Self::capacity(self.page_bytes()).saturating_sub(self.count());
+        let count = usize::try_from(count).unwrap_or(room).min(room);
+        let page_bytes = u64::from(self.page_bytes);
+        let mut offset = offset.unwrap_or(IN_PIECES);
+        let places = self.pfns.iter_mut().zip(&mut self.offsets);
+        let places = places.skip(usize_from(self.count)).take(count);
+        for ((pfn_place, offset_place), pfn) in places.zip(first.0..) {
+            (*pfn_place, *offset_place) = (pfn, offset);
+            // What is in pieces stays so.
+            offset = offset.saturating_add(page_bytes);
+        }
+        self.count = self.count.saturating_add(u32_from(count));
+        u64::try_from(count).unwrap_or(0)
     }
 
-    /// Adds `count` pages that follow each other, whose contents are in the front of [`free`](Batch::free).
-    pub(crate) fn push(&mut self, first: Pfn, count: usize) {
-        let places = self.pfns.iter_mut().skip(usize_from(self.count));
-        for (place, pfn) in places.zip(first.0..).take(count) {
-            *place = pfn;
-            self.count = self.count.saturating_add(1);
-        }
+    /// Whether there is no room for another page.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count() >= Self::capacity(self.page_bytes())
     }
 
     /// How many pages there are.
@@ -94,58 +109,137 @@ impl Batch {
         usize_from(self.count)
     }
 
+    /// Whether nothing has become of the pages, as some cannot be read as they should.
+    pub(crate) const fn is_unread(&self) -> bool {
+        self.unread != 0
+    }
+
     fn page_bytes(&self) -> usize {
         usize_from(self.page_bytes)
     }
 
     /// The page of this number will be stored as it is: to compress it has cost a worker its life.
     pub fn give_up(&mut self, page: u32) {
-        self.given_up |= 1_u64.checked_shl(page).unwrap_or(0);
+        if let Some(bits) = self.given_up.get_mut(usize_from(page >> 6)) {
+            *bits |= 1 << (page & 63);
+        }
     }
 
-    /// Compresses all pages. `starting` is told the number of each that the codec gets, before it gets it.
-    pub fn compress(&mut self, codec: &mut Codec<'_>, starting: &mut dyn FnMut(u32)) {
+    /// Reads and compresses all pages, in `scratch` of at least [`SCRATCH_BYTES`] where the source is not mapped. `starting`
+    /// is told the number of each page before it is looked at.
+    ///
+    /// Where a page cannot be read, the batch is left for the one who filled it.
+    pub fn encode<S: Source>(
+        &mut self,
+        source: &mut S,
+        codec: &mut Codec<'_>,
+        scratch: &mut [u8],
+        starting: &mut dyn FnMut(u32),
+    ) {
+        let result = self.try_encode(source, codec, scratch, starting);
+        self.unread = result.is_err().into();
+    }
+
+    fn try_encode<S: Source>(
+        &mut self,
+        source: &mut S,
+        codec: &mut Codec<'_>,
+        scratch: &mut [u8],
+        starting: &mut dyn FnMut(u32),
+    ) -> Result<(), IoError> {
         let page_bytes = self.page_bytes();
-        let count = self.count();
-        let pages = self.input.chunks_exact(page_bytes.max(1)).take(count);
-        let mut used = 0_usize;
-        for (number, (page, length)) in (0_u32..).zip(pages.zip(&mut self.lengths)) {
-            *length = self.page_bytes;
-            if self.share_zero != 0 && is_zero(page) {
-                *length = 0;
-            } else if self.given_up.checked_shr(number).unwrap_or(0) & 1 == 0 {
-                let end = used.saturating_add(page_bytes).saturating_add(SLACK_BYTES);
-                let room = self.output.get_mut(used..end).unwrap_or_default();
+        let most = scratch.len().checked_div(page_bytes).unwrap_or(0).max(1);
+        let (mut number, mut used) = (0_u32, 0_usize);
+        while let Some((offset, count)) = self.run(usize_from(number), most) {
+            let bytes = count.saturating_mul(page_bytes);
+            let pages = source.view(offset, bytes, scratch)?;
+            for page in pages.chunks_exact(page_bytes.max(1)) {
                 starting(number);
-                if let Some(bytes) = codec.compress(page, room) {
-                    *length = u32_from(bytes);
-                    used = used.saturating_add(bytes);
-                }
+                used = self.encode_page(number, page, used, codec);
+                number = number.saturating_add(1);
             }
         }
+        Ok(())
+    }
+
+    /// From this page on, up to `most` pages that follow each other in the vmcore: where the first is, and how many.
+    fn run(&self, number: usize, most: usize) -> Option<(u64, usize)> {
+        let offsets = self.offsets.get(number..self.count())?;
+        let first = *offsets.first()?;
+        let expected = iter::successors(Some(first), |offset| {
+            offset.checked_add(u64::from(self.page_bytes))
+        });
+        let count = offsets
+            .iter()
+            .zip(expected)
+            .take(most)
+            .take_while(|(offset, expected)| *offset == expected)
+            .count();
+        Some((first, count))
+    }
+
+    /// As [`encode`](Batch::encode), where `read` fills in each page, whatever it takes.
+    pub(crate) fn encode_each(
+        &mut self,
+        codec: &mut Codec<'_>,
+        page: &mut [u8],
+        read: &mut dyn FnMut(Pfn, &mut [u8]),
+    ) {
+        let mut used = 0;
+        for number in 0..self.count {
+            let pfn = self.pfns.get(usize_from(number)).copied().unwrap_or(0);
+            read(Pfn(pfn), page);
+            used = self.encode_page(number, page, used, codec);
+        }
+        self.unread = 0;
+    }
+
+    /// Puts what becomes of a page behind the first `used` bytes of the data. Returns how many there are then.
+    fn encode_page(
+        &mut self,
+        number: u32,
+        page: &[u8],
+        used: usize,
+        codec: &mut Codec<'_>,
+    ) -> usize {
+        let index = usize_from(number);
+        let given_up = self.given_up.get(index >> 6).copied().unwrap_or(0) >> (number & 63) & 1;
+        let Some(length) = self.lengths.get_mut(index) else {
+            return used;
+        };
+        if self.share_zero != 0 && is_zero(page) {
+            *length = 0;
+            return used;
+        }
+        let end = used.saturating_add(page.len()).saturating_add(SLACK_BYTES);
+        let room = self.data.get_mut(used..end).unwrap_or_default();
+        let compressed = match given_up {
+            0 => codec.compress(page, room),
+            _ => None,
+        };
+        let bytes = compressed.unwrap_or(page.len());
+        if compressed.is_none()
+            && let Some(place) = room.get_mut(..page.len())
+        {
+            place.copy_from_slice(page);
+        }
+        *length = u32_from(bytes);
+        used.saturating_add(bytes)
     }
 
     /// Each page as it goes into the dumpfile.
     pub(crate) fn encoded(&self) -> impl Iterator<Item = (Pfn, Encoded<'_>)> {
-        let page_bytes = self.page_bytes();
-        let mut pages = self
-            .pfns
-            .iter()
-            .zip(self.input.chunks_exact(page_bytes.max(1)))
-            .zip(&self.lengths)
-            .take(self.count());
-        let mut output = self.output.as_slice();
+        let mut pages = self.pfns.iter().zip(&self.lengths).take(self.count());
+        let mut data = self.data.as_slice();
         iter::from_fn(move || {
-            let ((&pfn, page), &length) = pages.next()?;
-            let encoded = if length == 0 {
-                Encoded::Zero
-            } else if length >= self.page_bytes {
-                Encoded::Stored(page)
-            } else {
-                // Together they are shorter than the input, so that they are all there.
-                let (bytes, rest) = output.split_at_checked(usize_from(length))?;
-                output = rest;
-                Encoded::Compressed(bytes)
+            let (&pfn, &length) = pages.next()?;
+            // Together they are no longer than the pages, so that they are all there.
+            let (bytes, rest) = data.split_at_checked(usize_from(length))?;
+            data = rest;
+            let encoded = match length {
+                0 => Encoded::Zero,
+                _ if length >= self.page_bytes => Encoded::Stored(bytes),
+                _ => Encoded::Compressed(bytes),
             };
             Some((Pfn(pfn), encoded))
         })
@@ -167,35 +261,74 @@ fn u32_from(number: usize) -> u32 {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing
+)]
 mod tests {
     use super::*;
     use crate::codec;
     use config::Compression;
 
+    /// A vmcore of nothing but pages.
+    struct File(Vec<u8>);
+
+    impl Source for File {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+            let start = usize::try_from(offset).map_err(|_| IoError::END)?;
+            let bytes = self.0.get(start..start.saturating_add(buf.len()));
+            buf.copy_from_slice(bytes.ok_or(IoError::END)?);
+            Ok(())
+        }
+    }
+
+    /// Three pages: of zeros, one that is easy, one that is not.
+    fn file(page_bytes: usize) -> File {
+        let mut state = 1_u64;
+        let noise = (0..page_bytes).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_le_bytes()[7]
+        });
+        let mut bytes = vec![0; page_bytes];
+        bytes.extend(vec![7; page_bytes]);
+        bytes.extend(noise);
+        File(bytes)
+    }
+
+    /// A batch of these three, of which the second comes first in the vmcore.
     fn filled(page_bytes: usize) -> Box<Batch> {
         let mut batch = Box::new(Batch::new());
         batch.restart(page_bytes, true);
-        for page in 0..3_u8 {
-            let free = batch.free();
-            free[..page_bytes].fill(0);
-            // One of zeros, one that is easy, one that is not.
-            match page {
-                0 => {}
-                1 => free[..page_bytes].fill(7),
-                _ => {
-                    let mut state = 1_u64;
-                    for byte in &mut free[..page_bytes] {
-                        state = state
-                            .wrapping_mul(6_364_136_223_846_793_005)
-                            .wrapping_add(1);
-                        *byte = state.to_le_bytes()[7];
-                    }
-                }
-            }
-            batch.push(Pfn(100 + 2 * u64::from(page)), 1);
-        }
+        assert_eq!(batch.push(Pfn(102), Some(page_bytes as u64), 2), 2);
+        assert_eq!(batch.push(Pfn(104), Some(0), 1), 1);
         batch
+    }
+
+    fn with_codec(work: impl FnOnce(&mut Codec<'_>)) {
+        codec::with(
+            Compression::Zlib,
+            &mut [0; codec::MEMORY_BYTES],
+            |mut codec| work(&mut codec),
+        )
+        .unwrap();
+    }
+
+    fn encode(batch: &mut Batch, mut file: File) -> Vec<u32> {
+        let mut order = Vec::new();
+        let mut scratch = vec![0; SCRATCH_BYTES];
+        with_codec(|codec| {
+            batch.encode(&mut file, codec, &mut scratch, &mut |number| {
+                order.push(number);
+            });
+        });
+        order
     }
 
     fn kinds(batch: &Batch) -> Vec<(u64, char)> {
@@ -214,17 +347,13 @@ mod tests {
     fn each_page_becomes_what_suits_it() {
         for page_bytes in [4096, 65536] {
             let mut batch = filled(page_bytes);
-            let mut order = Vec::new();
-            codec::with(
-                Compression::Zlib,
-                &mut [0; codec::MEMORY_BYTES],
-                |mut codec| {
-                    batch.compress(&mut codec, &mut |number| order.push(number));
-                },
-            )
-            .unwrap();
-            assert_eq!(kinds(&batch), [(100, 'z'), (102, 'c'), (104, 's')]);
-            assert_eq!(order, [1, 2]);
+            assert_eq!(encode(&mut batch, file(page_bytes)), [0, 1, 2]);
+            assert_eq!(kinds(&batch), [(102, 'c'), (103, 's'), (104, 'z')]);
+            let stored = batch.encoded().find_map(|(_, encoded)| match encoded {
+                Encoded::Stored(bytes) => Some(bytes.to_vec()),
+                _ => None,
+            });
+            assert!(stored.unwrap() == file(page_bytes).0[2 * page_bytes..]);
             batch.restart(page_bytes, false);
             assert_eq!((batch.count(), batch.encoded().count()), (0, 0));
         }
@@ -233,38 +362,50 @@ mod tests {
     #[test]
     fn a_page_that_was_given_up_is_stored_as_it_is() {
         let mut batch = filled(4096);
-        batch.give_up(1);
-        batch.give_up(99);
-        codec::with(
-            Compression::Zlib,
-            &mut [0; codec::MEMORY_BYTES],
-            |mut codec| batch.compress(&mut codec, &mut |_| {}),
-        )
-        .unwrap();
-        assert_eq!(kinds(&batch), [(100, 'z'), (102, 's'), (104, 's')]);
+        batch.give_up(0);
+        batch.give_up(9999);
+        encode(&mut batch, file(4096));
+        assert_eq!(kinds(&batch), [(102, 's'), (103, 's'), (104, 'z')]);
         // For other pages that is forgotten.
         batch.restart(4096, true);
-        batch.free()[..4096].fill(1);
-        batch.push(Pfn(0), 1);
-        codec::with(
-            Compression::Zlib,
-            &mut [0; codec::MEMORY_BYTES],
-            |mut codec| batch.compress(&mut codec, &mut |_| {}),
-        )
-        .unwrap();
+        batch.push(Pfn(0), Some(4096), 1);
+        encode(&mut batch, file(4096));
         assert_eq!(kinds(&batch), [(0, 'c')]);
     }
 
     #[test]
+    fn a_batch_with_a_page_that_cannot_be_read_is_left_to_who_filled_it() {
+        for offset in [None, Some(2 * 4096 + 1), Some(u64::MAX - 1)] {
+            let mut batch = filled(4096);
+            batch.push(Pfn(200), offset, 1);
+            encode(&mut batch, file(4096));
+            assert!(batch.is_unread(), "{offset:?}");
+            let mut file = file(4096);
+            let mut page = [0; 4096];
+            with_codec(|codec| {
+                batch.encode_each(codec, &mut page, &mut |pfn, page| match pfn.0 {
+                    104 => page.fill(0),
+                    200 => page.fill(3),
+                    _ => file.read_at((pfn.0 - 101) * 4096, page).unwrap(),
+                });
+            });
+            assert!(!batch.is_unread());
+            let expected = [(102, 'c'), (103, 's'), (104, 'z'), (200, 'c')];
+            assert_eq!(kinds(&batch), expected);
+        }
+    }
+
+    #[test]
     fn a_batch_has_as_many_pages_as_fit() {
-        for (page_bytes, pages) in [(4096, 64), (16384, 16), (65536, 4)] {
+        for (page_bytes, pages) in [(4096, 128), (16384, 32), (65536, 8)] {
             let mut batch = Box::new(Batch::new());
             batch.restart(page_bytes, true);
-            assert_eq!(Batch::capacity(page_bytes), pages);
-            assert_eq!(batch.free().len(), pages * page_bytes);
-            batch.push(Pfn(5), pages);
-            assert!(batch.free().is_empty());
-            assert_eq!(batch.count(), pages);
+            assert_eq!(batch.push(Pfn(5), None, pages - 1), pages - 1);
+            assert!(!batch.is_full());
+            assert_eq!(batch.push(Pfn(99), None, 3), 1);
+            assert!(batch.is_full());
+            assert_eq!(batch.push(Pfn(100), None, 1), 0);
+            assert_eq!(batch.count() as u64, pages);
         }
     }
 }

@@ -2,9 +2,8 @@
 //! makedumpfile's job as a library: filters and compresses a vmcore.
 //!
 //! The library makes no system call and has no heap. It sees bytes at offsets through two seams, [`Source`] and
-//! [`Sink`], has other CPUs compress through a third, [`Workers`], and tells its caller how far it is through
-//! [`Observer`]. All memory is given by the caller, and how much
-//! is a constant, whatever the size of the crashed machine.
+//! [`Sink`], has other CPUs read and compress through a third, [`Workers`], and tells its caller how far it is through
+//! [`Observer`]. All memory is given by the caller, and how much is a constant, whatever the size of the crashed machine.
 //!
 //! ```text
 //! Source ─▶ Vmcore       ELF headers, notes, VMCOREINFO; physical address to bytes
@@ -14,8 +13,8 @@
 //!           Filter       a window of pfns at a time: set the bits of the pages that are present, walk the mem_map,
 //!             │          clear the bits of the pages that the dump level leaves out
 //!           Pages        read what is left, in long runs; zero pages share one block
-//!             │
-//!           Codec        compress each page where it lies; or Workers, a Batch at a time, while the next is read
+//!             │           ┊
+//!           Codec        compress each page where it lies; or both by Workers, who are told which pages, a Batch at a time
 //!             │
 //!           Writer ─▶ Sink    header, notes, bitmaps, descriptors, data
 //! ```
@@ -97,7 +96,7 @@ use pages::{Ends, Lane, Pages};
 use workers::Queue;
 
 pub use arch::TranslateError;
-pub use batch::{BATCH_PAGES, Batch};
+pub use batch::{BATCH_PAGES, Batch, SCRATCH_BYTES};
 pub use bytes::{Abi, ByteOrder, Word};
 pub use elf::ElfError;
 pub use io::{IoError, Sink, Source};
@@ -151,7 +150,7 @@ pub struct Means<'a> {
     /// The pfns whose pages the dumpfile has, when it is one of several that make a dump: the first, a multiple of 64,
     /// and the one past the last.
     pub part: Option<(Pfn, Pfn)>,
-    /// Who compresses besides us, in the compression that is asked for. A copy needs nobody.
+    /// Who reads and compresses besides us, in the compression that is asked for. A copy needs nobody.
     pub workers: Option<&'a mut dyn Workers>,
 }
 
@@ -240,19 +239,23 @@ pub fn collect_with<S: Source, K: Sink>(
                 ..Dump::new(vmcore, level, window, scratch, observer)
             };
             let share_zero = dump.stats.level_used.excludes_zero();
-            match means.workers {
-                Some(workers) if workers.compression() != options.compression => Err(
-                    CollectError::Unsupported("the workers compress otherwise than is asked for"),
-                ),
-                Some(workers) => {
-                    let lane = Lane::Workers(Queue::new(workers, page_bytes, share_zero));
-                    dump.write(lane, writer_memory, sink)
-                }
-                None => codec::with(options.compression, codec_memory, |codec| {
-                    dump.write(Lane::Here(codec), writer_memory, sink)
-                })
-                .ok_or(CollectError::Memory)?,
+            if let Some(workers) = &means.workers
+                && workers.compression() != options.compression
+            {
+                return Err(CollectError::Unsupported(
+                    "the workers compress otherwise than is asked for",
+                ));
             }
+            codec::with(options.compression, codec_memory, |codec| {
+                let lane = match means.workers {
+                    Some(workers) => {
+                        Lane::Workers(Queue::new(workers, codec, page_bytes, share_zero))
+                    }
+                    None => Lane::Here(codec),
+                };
+                dump.write(lane, writer_memory, sink)
+            })
+            .ok_or(CollectError::Memory)?
         }
     }
 }
@@ -296,7 +299,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
 
     fn write<K: Sink>(
         mut self,
-        mut lane: Lane<'_>,
+        mut lane: Lane<'_, '_>,
         writer_memory: &mut [u8],
         sink: &mut K,
     ) -> Result<Stats, CollectError> {
@@ -461,7 +464,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
     fn put_windows<K: Sink>(
         &mut self,
         writer: &mut Writer<'_, K>,
-        lane: &mut Lane<'_>,
+        lane: &mut Lane<'_, '_>,
         pages: &mut Pages,
         bitmap_done: &mut u64,
     ) -> Result<(), WriteError> {

@@ -9,7 +9,6 @@
 use config::Compression;
 
 use crate::address::{Pfn, PhysAddr};
-use crate::batch::Batch;
 use crate::bitmap::Window;
 use crate::codec::Codec;
 use crate::io::{Sink, Source};
@@ -20,14 +19,14 @@ use crate::vmcore::{ReadError, Vmcore};
 use crate::workers::Queue;
 
 /// Who compresses.
-pub(crate) enum Lane<'a> {
+pub(crate) enum Lane<'w, 'c> {
     /// We do, each page where it lies.
-    Here(Codec<'a>),
-    /// Others, a batch of pages at a time, while we read and write.
-    Workers(Queue<'a>),
+    Here(Codec<'c>),
+    /// Others, who also read them, a batch of pages at a time.
+    Workers(Queue<'w, 'c>),
 }
 
-impl Lane<'_> {
+impl Lane<'_, '_> {
     /// How the pages are compressed.
     pub(crate) fn compression(&self) -> Compression {
         match self {
@@ -73,7 +72,7 @@ impl Pages {
     /// the last of them when this returns.
     pub(crate) fn copy_window<S: Source, K: Sink>(
         &mut self,
-        lane: &mut Lane<'_>,
+        lane: &mut Lane<'_, '_>,
         window: &Window<'_>,
         ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<(), WriteError> {
@@ -82,15 +81,19 @@ impl Pages {
         while let Some((start, end)) = window.next_run(from) {
             let mut pfn = start;
             while pfn < end {
+                // A page that is partly in the file comes alone.
                 let whole = ends
                     .vmcore
                     .locate(PhysAddr(pfn.wrapping_shl(shift)))
-                    .map_or(0, |extent| extent.bytes >> shift);
-                // A page that is partly in the file comes alone.
-                let count = end.saturating_sub(pfn).min(whole.max(1));
+                    .filter(|extent| extent.bytes >> shift > 0);
+                let most = whole.map_or(1, |extent| extent.bytes >> shift);
+                let count = end.saturating_sub(pfn).min(most);
                 let copied = match lane {
                     Lane::Here(codec) => self.compress(codec, pfn, count, ends),
-                    Lane::Workers(queue) => self.send(queue, pfn, count, ends),
+                    Lane::Workers(queue) => {
+                        let offset = whole.map(|extent| extent.offset);
+                        self.send(queue, pfn, offset, count, ends)
+                    }
                 }?;
                 pfn = pfn.saturating_add(copied);
                 self.tell_progress(ends);
@@ -103,13 +106,12 @@ impl Pages {
     /// Writes what workers still have.
     pub(crate) fn finish<S: Source, K: Sink>(
         &mut self,
-        lane: &mut Lane<'_>,
+        lane: &mut Lane<'_, '_>,
         ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<(), WriteError> {
         if let Lane::Workers(queue) = lane {
             queue.start();
-            while let Some(batch) = queue.take() {
-                self.put_batch(batch, ends)?;
+            while self.put_oldest(queue, ends)? {
                 self.tell_progress(ends);
             }
         }
@@ -157,43 +159,43 @@ impl Pages {
         Ok(count)
     }
 
-    /// Reads up to `count` pages that follow each other in the file into the batch that is being filled, and sends that on
-    /// when it is full. Returns how many it were.
+    /// Adds up to `count` pages that follow each other in the file to the batch that is being filled, and sends that on when
+    /// it is full. Returns how many it were.
     fn send<S: Source, K: Sink>(
         &mut self,
-        queue: &mut Queue<'_>,
+        queue: &mut Queue<'_, '_>,
         first: u64,
+        offset: Option<u64>,
         count: u64,
         ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<u64, WriteError> {
         let batch = queue.filling();
-        let (count, len) = self.fitting(count, batch.free().len());
-        let place = batch.free().get_mut(..len).unwrap_or_default();
-        let address = PhysAddr(first.wrapping_shl(ends.vmcore.page_shift()));
-        if ends.vmcore.read_physical(address, place).is_err() {
-            for (pfn, page) in (first..).zip(place.chunks_exact_mut(self.page_bytes)) {
-                self.unreadable
-                    .read(ends.vmcore, pfn, page, ends.stats, ends.observer);
-            }
-        }
-        batch.push(Pfn(first), to_usize(count));
-        if batch.free().is_empty() {
+        let count = batch.push(Pfn(first), offset, count);
+        if batch.is_full() {
             queue.start();
-            if queue.is_full()
-                && let Some(batch) = queue.take()
-            {
-                self.put_batch(batch, ends)?;
+            if queue.is_full() {
+                self.put_oldest(queue, ends)?;
             }
         }
         Ok(count)
     }
 
-    /// Writes what became of a batch.
-    fn put_batch<S: Source, K: Sink>(
+    /// Writes what became of the batch that was sent first; `false` when there is none.
+    fn put_oldest<S: Source, K: Sink>(
         &mut self,
-        batch: &Batch,
+        queue: &mut Queue<'_, '_>,
         ends: &mut Ends<'_, '_, '_, S, K>,
-    ) -> Result<(), WriteError> {
+    ) -> Result<bool, WriteError> {
+        let Some((batch, codec)) = queue.take(ends.vmcore.source(), ends.scratch) else {
+            return Ok(false);
+        };
+        if batch.is_unread() {
+            let page = ends.scratch.get_mut(..self.page_bytes).unwrap_or_default();
+            batch.encode_each(codec, page, &mut |pfn, page| {
+                self.unreadable
+                    .read(ends.vmcore, pfn.0, page, ends.stats, ends.observer);
+            });
+        }
         for (pfn, page) in batch.encoded() {
             self.done = self.done.saturating_add(1);
             let counter = match page {
@@ -203,7 +205,7 @@ impl Pages {
             *counter = counter.saturating_add(1);
             ends.writer.put_encoded(pfn, page)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// As many of `count` pages as fit into so many bytes, and how many bytes they have.

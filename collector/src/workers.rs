@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The seam to other CPUs: batches of pages go out, and come back compressed in the order in which they went.
+//! The seam to other CPUs: batches of pages go out, and come back read and compressed in the order in which they went.
 
 use config::Compression;
 
 use crate::batch::Batch;
+use crate::codec::Codec;
+use crate::io::Source;
 
-/// What compresses batches besides the caller: threads, or processes that share memory.
+/// What reads and compresses batches besides the caller: threads, or processes that share memory. They have the vmcore open
+/// for themselves.
 ///
 /// The batches are numbered from 0. One that was [started](Workers::start) belongs to a worker until
-/// [`wait`](Workers::wait) has returned for it. That a worker dies or hangs is for the implementor to cope with: a batch
-/// that was started is done in the end.
+/// [`wait`](Workers::wait) has returned for it. That a worker dies or hangs is for the implementor to cope with.
 pub trait Workers {
     /// How the workers compress.
     fn compression(&self) -> Compression;
 
-    /// How many batches there are, at least 1. Two more than workers keep all busy.
+    /// How many batches there are, at least 1. Two more than CPUs keep all busy.
     fn batch_count(&self) -> usize;
 
     /// Batch `index`, which is not with a worker.
@@ -23,13 +25,16 @@ pub trait Workers {
     /// Gives batch `index` to a worker.
     fn start(&mut self, index: usize);
 
-    /// Returns when batch `index` is done; at once when it was not started.
-    fn wait(&mut self, index: usize);
+    /// Returns `None` when batch `index` is done; at once when it was not started. Before that it may give back a batch
+    /// that no worker has begun, this one or another: the caller is to [encode](Batch::encode) it and call again.
+    fn wait(&mut self, index: usize) -> Option<usize>;
 }
 
 /// The batches as a ring: one is being filled, those before it are under way.
-pub(crate) struct Queue<'a> {
-    workers: &'a mut dyn Workers,
+pub(crate) struct Queue<'w, 'c> {
+    workers: &'w mut dyn Workers,
+    /// For batches that come back undone.
+    codec: Codec<'c>,
     page_bytes: usize,
     share_zero: bool,
     filling: usize,
@@ -39,14 +44,21 @@ pub(crate) struct Queue<'a> {
     under_way: usize,
 }
 
-impl<'a> Queue<'a> {
+impl<'w, 'c> Queue<'w, 'c> {
     /// A queue with nothing under way: what an earlier dump has left is waited for.
-    pub(crate) fn new(workers: &'a mut dyn Workers, page_bytes: usize, share_zero: bool) -> Self {
+    pub(crate) fn new(
+        workers: &'w mut dyn Workers,
+        codec: Codec<'c>,
+        page_bytes: usize,
+        share_zero: bool,
+    ) -> Self {
         for index in 0..workers.batch_count() {
-            workers.wait(index);
+            // What comes back undone is what nobody wants any more.
+            while workers.wait(index).is_some() {}
         }
         Self {
             workers,
+            codec,
             page_bytes,
             share_zero,
             filling: 0,
@@ -87,13 +99,21 @@ impl<'a> Queue<'a> {
         self.under_way >= self.workers.batch_count()
     }
 
-    /// Takes back the batch that was sent first, when it is done; `None` when nothing is under way.
-    pub(crate) fn take(&mut self) -> Option<&Batch> {
+    /// Takes back the batch that was sent first, when it is done, with the codec for one of which nothing could become;
+    /// `None` when nothing is under way. Until it is done, others are worked on here.
+    pub(crate) fn take<S: Source>(
+        &mut self,
+        source: &mut S,
+        scratch: &mut [u8],
+    ) -> Option<(&mut Batch, &mut Codec<'c>)> {
         self.under_way = self.under_way.checked_sub(1)?;
         let index = self.oldest;
         self.oldest = self.next(index);
-        self.workers.wait(index);
-        Some(self.workers.batch(index))
+        while let Some(undone) = self.workers.wait(index) {
+            let batch = self.workers.batch(undone);
+            batch.encode(source, &mut self.codec, scratch, &mut |_| {});
+        }
+        Some((self.workers.batch(index), &mut self.codec))
     }
 
     fn next(&self, index: usize) -> usize {

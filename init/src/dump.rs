@@ -6,7 +6,7 @@ use crate::log;
 use crate::progress::Seconds;
 use crate::report::{Seen, Step};
 use crate::salvage;
-use crate::vmcore::VmcoreFile;
+use crate::vmcore::{PATH, VmcoreFile};
 use crate::workers::Processes;
 use collector::{
     CollectError, IoError, Means, Observer, Progress, Sink, Stage, Stats, Vmcore, Workers,
@@ -72,7 +72,8 @@ pub fn write<K: Sink>(
     if let Some(vmcore) = vmcore.understood() {
         let mut workers = match (options.format, job.board) {
             (Format::Kdump, Some(board)) => {
-                Processes::start(board, options.compression, job.faults)
+                let access = job.access;
+                Processes::start(board, options.compression, PATH, access, job.faults)
             }
             _ => None,
         };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes that compress for the attempt, on the capture kernel's other CPUs.
+//! Processes that read and compress for the attempt, on all of the capture kernel's CPUs; the attempt itself only finds out
+//! which pages, and writes them.
 //!
 //! They share nothing with the attempt but a [`Board`], so that one that crashes, hangs or is killed for memory costs
 //! nothing but time: its batch goes to another, and a page on which two have died is stored as it is. When none is left, the
-//! attempt compresses by itself.
+//! attempt reads and compresses by itself. Before that it does not, even where it has nothing else to do: what kills a
+//! worker would be the end of the attempt.
 
 use crate::clock;
 use crate::fault::Faults;
@@ -13,8 +15,10 @@ use crate::progress::Mib;
 use crate::supervise::{FAILED, SignalName, set_oom_score};
 use crate::sys::board::{Board, Claim, DONE, FIRST_WORKER, OURS, READY};
 use crate::sys::{self, Memory};
-use collector::{Batch, Workers, codec};
+use crate::vmcore::{Access, VmcoreFile};
+use collector::{Batch, SCRATCH_BYTES, Workers, codec};
 use config::Compression;
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use heapless::Vec;
 use rustix::process::{
@@ -23,16 +27,17 @@ use rustix::process::{
 };
 use rustix::thread::futex;
 
-/// More are not used, however many CPUs there are: the attempt itself has to read and write for all of them.
+/// More are not used, however many CPUs there are: the attempt itself has to write for all of them.
 const MAX_WORKERS: usize = 8;
-/// While each worker has a batch, one waits and one is being filled or written.
+/// While each worker has a batch, one waits and one is being written.
 const SPARE_BATCHES: usize = 2;
 const MAX_BATCHES: usize = MAX_WORKERS + SPARE_BATCHES;
-/// What a process takes besides the board: its page tables, its stack, and the codec's memory, with some to spare.
+/// What a process takes besides the board: its page tables, its stack, the codec's memory, and what it reads into where the
+/// vmcore cannot be mapped.
 const PROCESS_BYTES: usize = 448 << 10;
 /// How often the attempt looks for workers that died, while it waits for a batch.
 const LOOK_MS: u64 = 100;
-/// A page takes microseconds. A worker that is on one for so long is killed.
+/// A page takes microseconds, and a read of some pages milliseconds. A worker that is on one page for so long is killed.
 const STUCK_MS: u64 = if cfg!(test) { 500 } else { 10_000 };
 /// So many workers are replaced. A defect that kills more than that would kill all.
 const MAX_REPLACEMENTS: usize = 16;
@@ -88,6 +93,9 @@ fn available_bytes() -> usize {
 pub struct Processes<'b> {
     board: &'b Board,
     compression: Compression,
+    /// Where the vmcore is, and how workers that start from now on read it.
+    vmcore: &'b CStr,
+    access: Access,
     faults: Faults,
     held: Vec<Option<Claim<'b>>, MAX_BATCHES>,
     /// For each batch the page on which a worker died.
@@ -115,10 +123,16 @@ struct Worker {
 }
 
 impl<'b> Processes<'b> {
-    /// Starts the workers; `None` when not even one can be. What an earlier attempt left on the board is forgotten, so it
-    /// must have ended, and its workers with it.
+    /// Starts the workers, each of which opens the vmcore at this path; `None` when not even one can be. What an earlier
+    /// attempt left on the board is forgotten, so it must have ended, and its workers with it.
     #[must_use]
-    pub fn start(board: &'b Board, compression: Compression, faults: &Faults) -> Option<Self> {
+    pub fn start(
+        board: &'b Board,
+        compression: Compression,
+        vmcore: &'b CStr,
+        access: Access,
+        faults: &Faults,
+    ) -> Option<Self> {
         let mut held = Vec::new();
         for slot in board.slots().iter().take(MAX_BATCHES) {
             // An owner that changes now is no owner that has ended.
@@ -127,6 +141,8 @@ impl<'b> Processes<'b> {
         let mut this = Self {
             board,
             compression,
+            vmcore,
+            access,
             faults: faults.clone(),
             suspects: [None; MAX_BATCHES],
             workers: [None; MAX_WORKERS],
@@ -146,12 +162,16 @@ impl<'b> Processes<'b> {
     fn start_worker(&mut self, number: usize) {
         let parent = getpid();
         let (board, compression) = (self.board, self.compression);
+        let (vmcore, access) = (self.vmcore, self.access);
         let (faults, first) = (&self.faults, number == 0 && self.replacements == 0);
         let worker = match sys::fork(|| {
             if !belongs_to(parent) {
                 return FAILED;
             }
-            work(board, number, compression, &|page| {
+            let Ok(vmcore) = VmcoreFile::open(vmcore, access) else {
+                return FAILED;
+            };
+            work(board, number, compression, vmcore, &|page| {
                 faults.strike_worker(page, first)
             })
         }) {
@@ -196,6 +216,10 @@ impl<'b> Processes<'b> {
         let signal = status.and_then(|status| status.terminating_signal());
         // Killed by others: for memory, which is not the page's fault, and there is none for another worker.
         let for_memory = signal == Some(Signal::KILL.as_raw()) && !worker.killed;
+        // Memory of the crashed machine is broken: an error of one read, where it is not mapped.
+        if signal == Some(Signal::BUS.as_raw()) {
+            self.access = Access::Read;
+        }
         let board = self.board;
         let owner = owner(number);
         let mut page = None;
@@ -219,7 +243,7 @@ impl<'b> Processes<'b> {
         } else if self.any_left() {
             "without it"
         } else {
-            "the attempt compresses by itself"
+            "the attempt goes on by itself"
         };
         let place = PageOf(page);
         match signal {
@@ -262,23 +286,6 @@ impl<'b> Processes<'b> {
             }
         }
     }
-
-    /// Compresses a batch here, as there is no worker any more.
-    fn compress_here(&self, batch: &mut Batch, suspect: Option<u32>) {
-        if let Some(page) = suspect {
-            batch.give_up(page);
-        }
-        let made = Memory::take_own(codec::MEMORY_BYTES)
-            .ok()
-            .and_then(|mut memory| {
-                codec::with(self.compression, memory.bytes(), |mut codec| {
-                    batch.compress(&mut codec, &mut |_| {});
-                })
-            });
-        if made.is_none() {
-            batch.compress(&mut codec::Codec::None, &mut |_| {});
-        }
-    }
 }
 
 impl Workers for Processes<'_> {
@@ -291,11 +298,10 @@ impl Workers for Processes<'_> {
     }
 
     fn batch(&mut self, index: usize) -> &mut Batch {
-        self.wait(index);
         self.held
             .get_mut(index)
             .and_then(Option::as_mut)
-            .expect("wait() returns when the attempt has the batch")
+            .expect("it was not started, or wait() has returned for it")
     }
 
     fn start(&mut self, index: usize) {
@@ -308,22 +314,24 @@ impl Workers for Processes<'_> {
         }
     }
 
-    fn wait(&mut self, index: usize) {
+    fn wait(&mut self, index: usize) -> Option<usize> {
         let board = self.board;
         let (Some(slot), Some(None)) = (board.slots().get(index), self.held.get(index)) else {
-            return;
+            return None;
         };
         board.set_oldest(index);
-        let batch = loop {
+        let (batch, undone) = loop {
             let done = board.done().load(Ordering::Acquire);
             if let Some(batch) = slot.claim(DONE, OURS) {
-                break batch;
+                break (batch, None);
             }
             if !self.any_left()
                 && let Some(mut batch) = slot.claim(READY, OURS)
             {
-                self.compress_here(&mut batch, self.suspects.get(index).copied().flatten());
-                break batch;
+                if let Some(page) = self.suspects.get(index).copied().flatten() {
+                    batch.give_up(page);
+                }
+                break (batch, Some(index));
             }
             let time = clock::timespec(LOOK_MS);
             match futex::wait(board.done(), futex::Flags::empty(), done, Some(&time)) {
@@ -337,6 +345,7 @@ impl Workers for Processes<'_> {
         if let Some(place) = self.held.get_mut(index) {
             *place = Some(batch);
         }
+        undone
     }
 }
 
@@ -368,9 +377,18 @@ fn belongs_to(parent: Pid) -> bool {
     getppid() == Some(parent)
 }
 
-/// A worker: compresses what is ready, until it is killed. `starting` is told the page of its batch that comes next.
-fn work(board: &Board, number: usize, compression: Compression, starting: &dyn Fn(u32)) -> u8 {
-    let Ok(mut memory) = Memory::take_own(codec::MEMORY_BYTES) else {
+/// A worker: reads and compresses what is ready, until it is killed. `starting` is told the page of its batch that comes next.
+fn work(
+    board: &Board,
+    number: usize,
+    compression: Compression,
+    mut vmcore: VmcoreFile,
+    starting: &dyn Fn(u32),
+) -> u8 {
+    let (Ok(mut memory), Ok(mut scratch)) = (
+        Memory::take_own(codec::MEMORY_BYTES),
+        Memory::take_own(SCRATCH_BYTES),
+    ) else {
         return FAILED;
     };
     codec::with(compression, memory.bytes(), |mut codec| {
@@ -385,7 +403,7 @@ fn work(board: &Board, number: usize, compression: Compression, starting: &dyn F
                 let _ = futex::wait(board.started(), futex::Flags::empty(), started, None);
                 continue;
             };
-            batch.compress(&mut codec, &mut |page| {
+            batch.encode(&mut vmcore, &mut codec, scratch.bytes(), &mut |page| {
                 slot.set_page(page);
                 starting(page);
             });
@@ -424,12 +442,17 @@ mod tests {
     use super::*;
     use collector::address::Pfn;
     use collector::kdump::Reader;
-    use collector::{IoError, MEMORY_BYTES, Means, OPEN_BYTES, Sink, Source, Vmcore, collect_with};
+    use collector::{
+        BATCH_PAGES, IoError, MEMORY_BYTES, Means, OPEN_BYTES, Sink, Source, Vmcore, collect_with,
+    };
     use config::{CollectOptions, DumpLevel};
+    use std::ffi::CString;
+    use std::os::fd::AsRawFd as _;
+    use std::sync::OnceLock;
 
     const PAGE: usize = 4096;
     /// Some batches more than fit on the board, and a part of one.
-    const PAGES: usize = 21 * 64 + 7;
+    const PAGES: usize = 13 * BATCH_PAGES + 7;
     /// Of an ELF file with one segment.
     const HEADERS: usize = 64 + 56;
 
@@ -515,11 +538,31 @@ mod tests {
         out.0
     }
 
+    /// The path of a file with the vmcore. It has no name, so that nothing is left of it.
+    fn path() -> &'static CStr {
+        static FILE: OnceLock<(std::fs::File, CString)> = OnceLock::new();
+        let (_, path) = FILE.get_or_init(|| {
+            let name = std::format!("kdumprd-workers-{}", std::process::id());
+            let named = std::env::temp_dir().join(name);
+            std::fs::write(&named, vmcore()).unwrap();
+            let file = std::fs::File::open(&named).unwrap();
+            std::fs::remove_file(&named).unwrap();
+            // By way of this process: workers close what they inherit.
+            let path = std::format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+            (file, CString::new(path).unwrap())
+        });
+        path
+    }
+
+    fn start<'b>(board: &'b Board, faults: &Faults) -> Processes<'b> {
+        Processes::start(board, Compression::Zlib, path(), Access::Map, faults).unwrap()
+    }
+
     /// The dump that workers make, with such a fault, and how many were replaced.
     fn dump_by(workers: usize, fault: &str) -> (std::vec::Vec<u8>, usize, usize) {
         let board = Board::take(workers + SPARE_BATCHES).unwrap();
         let faults = Faults::from_command_line(fault);
-        let mut processes = Processes::start(&board, Compression::Zlib, &faults).unwrap();
+        let mut processes = start(&board, &faults);
         let bytes = dump(Some(&mut processes));
         let left = processes.workers.iter().flatten().count();
         (bytes, processes.replacements, left)
@@ -589,11 +632,11 @@ mod tests {
         let board = Board::take(2 + SPARE_BATCHES).unwrap();
         let faults = Faults::default();
         // It ends while its workers have batches.
-        let mut processes = Processes::start(&board, Compression::Zlib, &faults).unwrap();
+        let mut processes = start(&board, &faults);
         processes.start(0);
         processes.start(1);
         drop(processes);
-        let mut processes = Processes::start(&board, Compression::Zlib, &faults).unwrap();
+        let mut processes = start(&board, &faults);
         assert!(dump(Some(&mut processes)) == dump(None));
     }
 }

@@ -175,28 +175,31 @@ impl Source for Input {
     }
 }
 
+/// Opens a vmcore, or a dumpfile as if it were one.
+pub(crate) fn open_source(path: &Path) -> Result<Input, String> {
+    let bytes = Bytes::open(path)?;
+    if bytes.shape != Shape::Dumpfile {
+        return Ok(Input::Plain(bytes.source));
+    }
+    // As long as the command runs.
+    let memory = vec![0; DumpfileSource::<Plain>::MEMORY_BYTES].leak();
+    let source = DumpfileSource::open(bytes.source, memory)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Input::Dumpfile(Box::new(source)))
+}
+
 /// Opens a vmcore or a dumpfile as a vmcore, with the text of VMCOREINFO from elsewhere where one is given.
 pub(crate) fn open_vmcore(
     path: &Path,
     vmcoreinfo: Option<&[u8]>,
 ) -> Result<Vmcore<'static, Input>, String> {
-    let in_path = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
-    let bytes = Bytes::open(path)?;
-    let source = match bytes.shape {
-        Shape::Dumpfile => {
-            // As long as the command runs.
-            let memory = vec![0; DumpfileSource::<Plain>::MEMORY_BYTES].leak();
-            let source =
-                DumpfileSource::open(bytes.source, memory).map_err(|error| in_path(&error))?;
-            Input::Dumpfile(Box::new(source))
-        }
-        _ => Input::Plain(bytes.source),
-    };
+    let source = open_source(path)?;
     // A filtered ELF dump has thousands of segments. No file has more than its length has room for.
     let segments = usize::try_from(source.size_bytes() / ELF_HEADER_BYTES).unwrap_or(MAX_SEGMENTS);
     let more = segments.min(MAX_SEGMENTS) * vmcore::SEGMENT_BYTES;
     let memory = vec![0; OPEN_BYTES + more].leak();
-    Vmcore::open_with(source, vmcoreinfo, memory).map_err(|error| in_path(&error))
+    Vmcore::open_with(source, vmcoreinfo, memory)
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// A dumpfile's reader, for a file that is one.

@@ -114,9 +114,8 @@ fn try_levels(
 ) -> Result<Stats, Failure> {
     let window_pages = window_pages(options, vmcore.max_mapnr());
     let mut threads = match options.threads {
-        // One thread beside this one would leave it without work.
         0 | 1 => None,
-        count => Some(Threads::start(count as usize, options.compression)?),
+        count => Some(Threads::start(count as usize, options.compression, path)?),
     };
     let mut memory = vec![0; memory_bytes(options, vmcore.max_mapnr())?];
     let mut levels = options.levels.iter().copied().peekable();

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use collector::{
-    Batch, CollectError, IoError, MEMORY_BYTES, Means, OPEN_BYTES, Observer, Progress, Stage,
-    Stats, Vmcore, Workers, codec, collect_with,
+    Batch, CollectError, IoError, MEMORY_BYTES, Means, OPEN_BYTES, Observer, Progress,
+    SCRATCH_BYTES, Stage, Stats, Vmcore, Workers, codec, collect_with,
 };
 use config::{CollectOptions, Compression, DumpLevel, Format};
 
@@ -44,21 +44,25 @@ pub(crate) struct Outcome {
 }
 
 /// Workers that are as late as they may be, and out of order: nothing is compressed before it is waited for, and then the
-/// newest batch first.
+/// newest batch first, by turns here and by who waits.
 struct Late {
+    file: File,
     compression: Compression,
     batches: Vec<Batch>,
     started: Vec<usize>,
     most_started: usize,
+    waited: usize,
 }
 
 impl Late {
-    fn new(compression: Compression, batches: usize) -> Self {
+    fn new(file: File, compression: Compression, batches: usize) -> Self {
         Self {
+            file,
             compression,
             batches: (0..batches).map(|_| Batch::new()).collect(),
             started: Vec::new(),
             most_started: 0,
+            waited: 0,
         }
     }
 }
@@ -83,15 +87,22 @@ impl Workers for Late {
         self.most_started = self.most_started.max(self.started.len());
     }
 
-    fn wait(&mut self, index: usize) {
+    fn wait(&mut self, index: usize) -> Option<usize> {
         while self.started.contains(&index) {
             let newest = self.started.pop().unwrap();
+            self.waited += 1;
+            if self.waited.is_multiple_of(2) {
+                return Some(newest);
+            }
             let mut memory = vec![0xaa; codec::MEMORY_BYTES];
+            let mut scratch = vec![0xaa; SCRATCH_BYTES];
             codec::with(self.compression, &mut memory, |mut codec| {
-                self.batches[newest].compress(&mut codec, &mut |_| {});
+                let batch = &mut self.batches[newest];
+                batch.encode(&mut self.file, &mut codec, &mut scratch, &mut |_| {});
             })
             .unwrap();
         }
+        None
     }
 }
 
@@ -120,6 +131,7 @@ impl Run {
     pub(crate) fn collect(&self, file: File, level: u8) -> Outcome {
         let mut open_memory = vec![0xaa; OPEN_BYTES];
         let mut memory = vec![0xaa; MEMORY_BYTES];
+        let mut workers = Late::new(file.clone(), self.compression, self.batches);
         let mut vmcore = Vmcore::open(file, &mut open_memory).unwrap();
         let options = CollectOptions {
             format: self.format,
@@ -129,7 +141,6 @@ impl Run {
         let mut disk = Disk::new();
         disk.limit = self.limit;
         let mut log = Log::default();
-        let mut workers = Late::new(self.compression, self.batches);
         let means = Means {
             window_pages: self.window_pages,
             workers: (self.batches > 0).then_some(&mut workers as &mut dyn Workers),
@@ -469,9 +480,10 @@ fn workers_of_another_compression_are_refused() {
     let machine = finished(V6_1);
     let mut open_memory = vec![0; OPEN_BYTES];
     let mut memory = vec![0; MEMORY_BYTES];
-    let mut vmcore = Vmcore::open(machine.vmcore(), &mut open_memory).unwrap();
+    let file = machine.vmcore();
+    let mut vmcore = Vmcore::open(file.clone(), &mut open_memory).unwrap();
     let means = Means {
-        workers: Some(&mut Late::new(Compression::None, 2)),
+        workers: Some(&mut Late::new(file, Compression::None, 2)),
         ..Means::new(&mut memory)
     };
     let options = CollectOptions::standard();
