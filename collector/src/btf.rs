@@ -16,7 +16,7 @@
 use heapless::Vec;
 
 use crate::address::VirtAddr;
-use crate::bytes::Abi;
+use crate::bytes::{Abi, first_zero};
 use crate::stream::{ReadVirtual, Stream};
 
 /// What [`Btf::ask`] needs of memory.
@@ -278,7 +278,7 @@ impl Marks {
 
     /// Notes the place of the type of this number, where it is one of those. Every number is told once, in their order.
     fn note(&mut self, number: u32, offset: u32) {
-        if !number.saturating_sub(1).is_multiple_of(self.distance) {
+        if !self.is_due(number) {
             return;
         }
         if self.offsets.push(offset).is_ok() {
@@ -291,9 +291,14 @@ impl Marks {
         }
         self.offsets = kept;
         self.distance = self.distance.saturating_mul(2);
-        if number.saturating_sub(1).is_multiple_of(self.distance) {
+        if self.is_due(number) {
             let _ = self.offsets.push(offset);
         }
+    }
+
+    /// Whether the type of this number is one of those. The distance is a power of two, and this is asked of every type.
+    const fn is_due(&self, number: u32) -> bool {
+        number.saturating_sub(1) & self.distance.saturating_sub(1) == 0
     }
 
     /// The last mark at or before a number: its place, and the number there.
@@ -359,14 +364,16 @@ impl Search<'_> {
             };
             let mut used = 0_usize;
             while let Some(rest) = bytes.get(used..)
-                && let Some(length) = rest.iter().position(|&byte| byte == 0)
+                && let Some(length) = first_zero(rest)
             {
                 let text = rest.get(..length).unwrap_or_default();
                 let first = text.first().copied().unwrap_or(0);
                 let of_length = lengths.get(usize::from(first)).copied().unwrap_or(0);
                 if length < 64
                     && of_length.wrapping_shr(u32::try_from(length).unwrap_or(0)) & 1 != 0
-                    && let Some(name) = wanted.iter().find(|name| name.as_bytes() == text)
+                    && let Some(name) = wanted.iter().find(|name| {
+                        name.as_bytes().first() == Some(&first) && name.as_bytes() == text
+                    })
                 {
                     let here = u32::try_from(used)
                         .ok()

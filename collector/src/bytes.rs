@@ -120,7 +120,28 @@ pub(crate) fn shorter(in_memory: usize, in_file: u64) -> usize {
     usize::try_from(in_file).map_or(in_memory, |in_file| in_memory.min(in_file))
 }
 
+/// Where the first zero is: the end of a C string. Eight bytes at a time, as there are megabytes of them.
+pub(crate) fn first_zero(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut before = 0_usize;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // The lowest top bit that is set is that of the first zero; those above it may be wrong.
+        let zeros = word.wrapping_sub(ONES) & !word & TOPS;
+        if zeros != 0 {
+            let inside = usize::try_from(zeros.trailing_zeros() >> 3).ok()?;
+            return before.checked_add(inside);
+        }
+        before = before.checked_add(8)?;
+    }
+    let inside = rest.iter().position(|&byte| byte == 0)?;
+    before.checked_add(inside)
+}
+
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -141,5 +162,21 @@ mod tests {
             Abi::LITTLE_64.u64_at(&bytes, 0),
             Some(0x8877_6655_4433_2211)
         );
+    }
+
+    #[test]
+    fn the_first_zero_is_found_wherever_it_is() {
+        for len in 0..40 {
+            // What a zero is easily mistaken for.
+            for other in [1, 0x80, 0x81, 0xff] {
+                let mut bytes = [other; 40];
+                let bytes = &mut bytes[..len];
+                assert_eq!(first_zero(bytes), None);
+                for place in (0..len).rev() {
+                    bytes[place] = 0;
+                    assert_eq!(first_zero(bytes), Some(place), "{len}");
+                }
+            }
+        }
     }
 }
