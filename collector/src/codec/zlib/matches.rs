@@ -13,8 +13,11 @@ pub(super) const MAX_MATCH: usize = 258;
 const PATTERN: usize = 64;
 /// A match of three bytes is worth its distance only up to here, or where the match before it had the same.
 const NEAR: usize = 512;
-/// After this many bytes without a match, only every other byte is looked at, and so on.
-const PATIENCE: usize = 16;
+/// So many bytes without a match are all looked at. Behind them places are left out, more and more: where nothing was found
+/// for so long, little will be.
+const PATIENCE: usize = 64;
+/// One place is left out for each so many bytes since the last match.
+const HASTE: usize = 2;
 const HASH_BITS: u32 = 11;
 const MASK: usize = CHUNK - 1;
 /// A chunk has so many matches at most; behind them is what has no match.
@@ -312,7 +315,7 @@ impl Matches {
             }
             checked = true;
             // The longer nothing was found, the fewer places are looked at.
-            let to = (at + (at - literals_from) / PATIENCE).min(len);
+            let to = (at + (at - literals_from) / HASTE).min(len);
             self.count_literals(at, to);
             at = to;
             patience = (at + 1).min(end);
