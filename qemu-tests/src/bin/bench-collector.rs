@@ -20,16 +20,17 @@ use qemu_tests::setup::{self, Flavour};
 use wait4::Wait4 as _;
 
 const HELP: &str = "\
-Usage: cargo bench-collector [--runs N] [--levels 31,1] [--threads 1,2] [--codecs none,zlib,lzo,snappy,zstd] [--write]
-                             [VMCORE...]
+Usage: cargo bench-collector [--runs N] [--levels 31,1,0] [--threads 1,2] [--codecs none,zlib,lzo,snappy,zstd,elf]
+                             [--scratch DIR] [--write] [VMCORE...]
 
 Runs makedumpfile and our `vmcore` in turns, N times (3) each, on ELF vmcores in the page cache, and prints CPU time (user and
-system, of the best run), wall time, peak memory and the output's size, with the ratios. Without a VMCORE, it panics two
-guests under QEMU, an idle one and one with anonymous memory, page cache, tmpfs and noise, and keeps their vmcores in the
+system, of the best run), wall time, peak memory and the output's size, with the ratios; then how many times as fast our
+threads are as our one, by wall time. `elf` is -E, which has one thread. Without a VMCORE, it panics two guests under QEMU, an idle one and one with anonymous memory, page cache, tmpfs and noise, and keeps their vmcores in the
 cache. An idle guest's vmcore of 1 GiB takes about two minutes, and building `vmcore` one more.
 
 MAKEDUMPFILE names another makedumpfile than the installed one. What the one at hand was built without is left out, and said.
---threads 2 is `--num-threads 2` for both. makedumpfile's threads spin: it runs once only then, and needs idle processors.
+--scratch names the folder that dumpfiles are written to, the cache otherwise. One in memory, as below /dev/shm, keeps the
+disk out of the wall time. --threads 2 is `--num-threads 2` for both. makedumpfile's threads spin: it runs once only then, and needs idle processors.
 --write replaces the tables in BENCHMARKS.md.
 ";
 
@@ -57,7 +58,10 @@ struct Codec {
     option: Option<&'static str>,
 }
 
-const CODECS: [Codec; 5] = [
+/// `-E`: no codec, but a column of the table.
+const ELF: &str = "elf";
+
+const CODECS: [Codec; 6] = [
     Codec {
         word: "none",
         option: None,
@@ -78,6 +82,10 @@ const CODECS: [Codec; 5] = [
         word: "zstd",
         option: Some("-z"),
     },
+    Codec {
+        word: ELF,
+        option: Some("-E"),
+    },
 ];
 
 struct Options {
@@ -86,6 +94,7 @@ struct Options {
     threads: Vec<u32>,
     codecs: Vec<Codec>,
     write: bool,
+    scratch: Option<PathBuf>,
     files: Vec<PathBuf>,
 }
 
@@ -109,7 +118,11 @@ fn bench() -> Result<()> {
     }
     let ours = artifacts::vmcore()?;
     let (peer, version, known) = makedumpfile()?;
-    let scratch = setup::cache()?.join(format!("bench-{}", std::process::id()));
+    let folder = match &options.scratch {
+        Some(folder) => folder.clone(),
+        None => setup::cache()?,
+    };
+    let scratch = folder.join(format!("bench-{}", std::process::id()));
     fs::create_dir(&scratch).with_context(|| format!("making {}", scratch.display()))?;
     let table = tables(&options, &ours, &peer, &version, &known, &scratch);
     fs::remove_dir_all(&scratch)?;
@@ -123,10 +136,11 @@ fn bench() -> Result<()> {
 fn parse() -> Result<Option<Options>> {
     let mut options = Options {
         runs: 3,
-        levels: vec![31, 1],
+        levels: vec![31, 1, 0],
         threads: vec![1, 2],
         codecs: CODECS.to_vec(),
         write: false,
+        scratch: None,
         files: Vec::new(),
     };
     let mut words = env::args().skip(1);
@@ -141,6 +155,7 @@ fn parse() -> Result<Option<Options>> {
             "--write" => options.write = true,
             "--runs" => options.runs = value()?.parse().context("--runs takes a number")?,
             "--levels" => options.levels = numbers(&value()?).context("--levels")?,
+            "--scratch" => options.scratch = Some(value()?.into()),
             "--threads" => options.threads = numbers(&value()?).context("--threads")?,
             "--codecs" => {
                 options.codecs = value()?
@@ -211,7 +226,7 @@ fn makedumpfile() -> Result<(PathBuf, String, BTreeSet<&'static str>)> {
         .next()
         .unwrap_or(version)
         .replace(": version", "");
-    let mut known = BTreeSet::from(["none", "zlib"]);
+    let mut known = BTreeSet::from(["none", "zlib", ELF]);
     for codec in CODECS {
         if said.lines().any(|line| {
             let mut words = line.split_ascii_whitespace();
@@ -304,18 +319,35 @@ fn tables(
              |---|---|---|---|---|---|---|",
             fs::metadata(file)?.len()
         ));
+        let mut gains = Vec::new();
         for &level in &options.levels {
             for codec in options
                 .codecs
                 .iter()
                 .filter(|codec| known.contains(codec.word))
             {
+                let mut alone = None;
                 for &threads in &options.threads {
-                    put(row(
-                        options, ours, peer, scratch, file, level, *codec, threads,
-                    )?);
+                    if codec.word == ELF && threads > 1 {
+                        continue;
+                    }
+                    let (line, mine) =
+                        row(options, ours, peer, scratch, file, level, *codec, threads)?;
+                    put(line);
+                    match alone {
+                        None if threads == 1 => alone = Some(mine.wall),
+                        Some(alone) => gains.push(gain(level, *codec, threads, alone, mine.wall)),
+                        None => {}
+                    }
                 }
             }
+        }
+        if !gains.is_empty() {
+            put(
+                "\n| ours: level, codec, threads | wall s, one and these | times one |\n|---|---|---|"
+                    .to_owned(),
+            );
+            gains.into_iter().for_each(&mut put);
         }
     }
     Ok(text)
@@ -327,6 +359,16 @@ fn shown(file: &Path) -> String {
     let parts = folder.into_iter().chain(file.file_name());
     let parts: Vec<_> = parts.map(|part| part.to_string_lossy()).collect();
     parts.join("/")
+}
+
+/// A row of what threads win.
+fn gain(level: u8, codec: Codec, threads: u32, alone: Duration, together: Duration) -> String {
+    let (alone, together) = (alone.as_secs_f64(), together.as_secs_f64());
+    format!(
+        "| {level}, {}, {threads} | {alone:.3}, {together:.3} | {:.2} |",
+        codec.word,
+        alone / together
+    )
 }
 
 #[allow(
@@ -342,7 +384,7 @@ fn row(
     level: u8,
     codec: Codec,
     threads: u32,
-) -> Result<String> {
+) -> Result<(String, Cost)> {
     let command = |program: &Path| {
         let mut command = Command::new(program);
         command.args(codec.option).args(["-d", &level.to_string()]);
@@ -371,7 +413,7 @@ fn row(
     };
     let seconds = |duration: Duration| duration.as_secs_f64();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    Ok(format!(
+    let line = format!(
         "| {level}, {}, {threads} | {:.3}, {:.3} | {:.2} | {:.2}, {:.2} | {:.1}, {:.1} | {}, {} | {:.3} |",
         codec.word,
         seconds(theirs.cpu),
@@ -384,7 +426,8 @@ fn row(
         theirs.file_bytes,
         mine.file_bytes,
         mine.file_bytes as f64 / theirs.file_bytes as f64,
-    ))
+    );
+    Ok((line, mine))
 }
 
 /// Puts the tables in the place of those in BENCHMARKS.md.
