@@ -2,6 +2,8 @@
 //! The capture kernel's command line, made from the first kernel's.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 /// `COMMAND_LINE_SIZE` of x86, with the final NUL. Source: Linux 6.12 `arch/x86/include/asm/setup.h`.
 pub const MOST_BYTES: usize = 2048;
@@ -9,25 +11,18 @@ pub const MOST_BYTES: usize = 2048;
 /// What the kernel puts in front by itself: ` elfcorehdr=0x` and 16 digits, with room to spare.
 const KERNEL_ADDS_BYTES: usize = 64;
 
-/// Parameters of the first kernel that the capture kernel must not get. A name that ends in `.` is a prefix.
+/// Parameters of the first kernel that the capture kernel must not get, whatever is configured. A name that ends in `.` is
+/// a prefix.
 ///
-/// Source: kdump-utils 63f248c `gen-kdump-sysconfig.sh` and `kdump-lib.sh`; `rdinit`, `init`, `maxcpus` and `elfcorehdr`
-/// are ours: our image has its own `/init`, and the others are decided below.
-const REMOVED: [&str; 41] = [
+/// Source: kdump-utils 63f248c `kdump-lib.sh`; `rdinit`, `init`, `maxcpus` and `elfcorehdr` are ours: our image has its own
+/// `/init`, and the others are decided below.
+const REMOVED: [&str; 33] = [
     // Reserves memory again, inside the little that there is.
     "crashkernel",
-    "hugepages",
-    "hugepagesz",
     "default_hugepagesz",
-    "hugetlb_cma",
-    "cma",
-    "log_buf_len",
-    "swiotlb",
-    "slub_debug",
     "slab_debug",
     "page_owner",
     // Hides the messages that are the only witness.
-    "quiet",
     "splash",
     // Wastes memory on traces that nobody will read.
     "ftrace",
@@ -54,54 +49,56 @@ const REMOVED: [&str; 41] = [
     "rd.",
     "fcoe",
     "netroot",
-    "ignition.firstboot",
     "systemd.",
     "single",
     "emergency",
     // Given again by the kernel that loads.
     "elfcorehdr",
+    "kexec_jump_back_entry",
     // Decided here.
     "maxcpus",
     "nosmp",
 ];
 
-/// Parameters that every capture kernel gets, after `irqpoll nr_cpus=N reset_devices` and before `panic=N`.
+/// What is removed beyond [`REMOVED`] where nobody says otherwise: the default of `KDUMP_COMMANDLINE_REMOVE`.
 ///
-/// Source, but for what is said to be ours: kdump-utils 63f248c, defaults for x86_64, without those that speak to udev
-/// and dracut.
-const ADDED: [&str; 14] = [
-    // Less memory taken, fewer subsystems started.
-    "cgroup_disable=memory",
-    "numa=off",
-    "transparent_hugepage=never",
-    "cma=0",
-    "hugetlb_cma=0",
-    "novmcoredd",
-    "kfence.sample_interval=0",
-    // Ours. The crypto layer tries out all its algorithms at every boot, which is half of the time until init runs: 873 of
+/// Source: kdump-utils 63f248c `gen-kdump-sysconfig.sh`.
+pub const USUALLY_REMOVED: &str =
+    "hugepages hugepagesz slub_debug quiet log_buf_len swiotlb hugetlb_cma cma ignition.firstboot";
+
+/// Parameters that a capture kernel gets where nobody says otherwise: the default of `KDUMP_COMMANDLINE_APPEND`.
+///
+/// Less memory taken, fewer subsystems started; and the hardware and its firmware tables still stand as the crash left them.
+/// A random place (KASLR) can leave no room for the rest of a small reservation.
+///
+/// Source: kdump-utils 63f248c `gen-kdump-sysconfig.sh`, defaults for x86_64, without those that speak to udev and dracut.
+pub const USUALLY_ADDED: &str = "irqpoll nr_cpus=1 reset_devices cgroup_disable=memory numa=off transparent_hugepage=never \
+     cma=0 hugetlb_cma=0 novmcoredd kfence.sample_interval=0 mce=off acpi_no_memhotplug hest_disable pcie_ports=compat nokaslr";
+
+/// Parameters of ours that every capture kernel gets.
+const ADDED: [&str; 2] = [
+    // The crypto layer tries out all its algorithms at every boot, which is half of the time until init runs: 873 of
     // 1560 million instructions on Debian's 6.1 cloud kernel, 489 of 1608 on 6.12 (QEMU, -icount shift=0). FIPS mode
     // does so all the same. Of 18 other parameters none but acpi=off, which cannot power off, gave one part in fifty.
     "cryptomgr.notests",
-    // The hardware and its firmware tables still stand as the crash left them.
-    "mce=off",
-    "acpi_no_memhotplug",
-    "hest_disable",
-    "pcie_ports=compat",
-    // A random place can leave no room for the rest of a small reservation.
-    "nokaslr",
     // Our console lines are the log of the dump; the kernel's rate limit would drop some.
     "printk.devkmsg=on",
 ];
 
+/// Seconds after which a capture kernel's own panic restarts the machine.
+const PANIC: &str = "panic=10";
+
 /// What the capture kernel is told beyond the first kernel's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture<'a> {
-    /// Processors it may use. Each possible one costs memory.
-    pub nr_cpus: u32,
-    /// Seconds after which its own panic restarts the machine.
-    pub panic_s: u32,
+    /// Names to be removed from the first kernel's line, with blanks between.
+    pub remove: &'a str,
+    /// What a capture kernel is told as a rule.
+    pub add: &'a str,
     /// The APIC id of the first kernel's boot processor, which must not be started by another one (x86).
     pub boot_apicid: Option<u32>,
+    /// The drivers of the machine's watchdogs: their timers must not be made shorter by what they do before.
+    pub watchdogs: &'a [String],
     /// Further parameters; they win over all others.
     pub append: &'a str,
 }
@@ -109,9 +106,10 @@ pub struct Capture<'a> {
 impl Default for Capture<'_> {
     fn default() -> Self {
         Self {
-            nr_cpus: 1,
-            panic_s: 10,
+            remove: USUALLY_REMOVED,
+            add: USUALLY_ADDED,
             boot_apicid: None,
+            watchdogs: &[],
             append: "",
         }
     }
@@ -150,12 +148,15 @@ impl std::error::Error for CommandLineError {}
 /// # Errors
 /// The line is too long for the kernel, or has a quote without its end.
 pub fn compose(first: &str, capture: &Capture<'_>) -> Result<String, CommandLineError> {
-    let own = own_parameters(capture);
+    let own = own_parameters(capture)?;
     let append = words(capture.append)?;
+    let removed: Vec<&str> = capture.remove.split_whitespace().map(name).collect();
     // Words behind `--` are for init, and ours takes none.
     let first = words(first)?.into_iter().take_while(|&word| word != "--");
     let mut line: Vec<&str> = first
-        .filter(|word| !is_removed(name(word)))
+        .filter(|word| {
+            !is_removed(name(word)) && !removed.iter().any(|gone| same_name(gone, name(word)))
+        })
         .filter(|word| {
             !own.iter()
                 .map(String::as_str)
@@ -188,18 +189,65 @@ pub fn boot_apicid(cpuinfo: &str) -> Option<u32> {
         .and_then(|(_, value)| value.trim().parse().ok())
 }
 
-fn own_parameters(capture: &Capture<'_>) -> Vec<String> {
-    let mut own = vec![
-        "irqpoll".to_owned(),
-        format!("nr_cpus={}", capture.nr_cpus),
-        "reset_devices".to_owned(),
-    ];
-    own.extend(ADDED.map(str::to_owned));
-    own.push(format!("panic={}", capture.panic_s));
+/// What is put behind the first kernel's words. A later one stands for an earlier one of its name.
+fn own_parameters(capture: &Capture<'_>) -> Result<Vec<String>, CommandLineError> {
+    let add = words(capture.add)?;
+    let mut own: Vec<String> = Vec::new();
+    // Each possible processor costs memory, so that their number is never left to the machine.
+    if !add
+        .iter()
+        .any(|word| matches!(name(word), "nr_cpus" | "maxcpus" | "nosmp"))
+    {
+        own.push("nr_cpus=1".to_owned());
+    }
+    let ours = ADDED.into_iter().chain([PANIC]);
+    let given = |ours: &&str| !add.iter().any(|word| replaces(word, ours));
+    own.extend(
+        add.iter()
+            .copied()
+            .chain(ours.filter(given))
+            .map(str::to_owned),
+    );
+    for driver in capture.watchdogs {
+        own.push(format!("{driver}.pretimeout=0"));
+        // Source: kdump-utils 63f248c; HP's driver has a timer of its own for the time of a dump.
+        if driver == "hpwdt" {
+            own.push("hpwdt.kdumptimeout=0".to_owned());
+        }
+    }
     if let Some(id) = capture.boot_apicid {
         own.push(format!("disable_cpu_apicid={id}"));
     }
-    own
+    Ok(own)
+}
+
+/// The first kernel's line for another start of the same system: without what its boot loader, or the kernel for the last
+/// such start, put there.
+///
+/// Source: kexec-tools 2.0.25 `kexec/kexec.c`, `--reuse-cmdline`.
+///
+/// # Errors
+/// A quote has no end.
+pub fn for_restart(first: &str, append: &str) -> Result<String, CommandLineError> {
+    let mut line: Vec<&str> = words(first)?;
+    line.retain(|word| !matches!(name(word), "BOOT_IMAGE" | "kexec_jump_back_entry"));
+    line.extend(words(append)?);
+    Ok(line.join(" "))
+}
+
+/// The modules that drive the watchdogs of the machine whose sysfs this is.
+#[must_use]
+pub fn watchdog_drivers(sysfs: &Path) -> Vec<String> {
+    let mut drivers: Vec<String> = fs::read_dir(sysfs.join("class/watchdog"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path().join("device/driver/module")).ok())
+        .filter_map(|module| Some(module.file_name()?.to_str()?.to_owned()))
+        .collect();
+    drivers.sort();
+    drivers.dedup();
+    drivers
 }
 
 /// The words of a command line; blanks inside double quotes belong to their word.
@@ -344,6 +392,62 @@ mod tests {
             compose("", &capture)
                 .unwrap()
                 .ends_with("panic=10 disable_cpu_apicid=2")
+        );
+    }
+
+    #[test]
+    fn what_is_configured_stands_for_what_is_usual() {
+        let capture = Capture {
+            remove: "pci rd.md.uuid",
+            add: "irqpoll maxcpus=1 panic=3",
+            ..Capture::default()
+        };
+        assert_eq!(
+            compose("quiet pci=nomsi root=/dev/x hugepages=8", &capture).unwrap(),
+            "quiet hugepages=8 irqpoll maxcpus=1 panic=3 cryptomgr.notests printk.devkmsg=on"
+        );
+        let nothing = Capture {
+            add: "",
+            ..Capture::default()
+        };
+        assert_eq!(
+            compose("", &nothing).unwrap(),
+            "nr_cpus=1 cryptomgr.notests printk.devkmsg=on panic=10"
+        );
+    }
+
+    #[test]
+    fn watchdogs_are_found_and_kept_from_cutting_the_dump_short() {
+        let sysfs = std::env::temp_dir().join(format!("kexec-watchdog-{}", std::process::id()));
+        for (number, driver) in ["hpwdt", "iTCO_wdt"].iter().enumerate() {
+            let device = sysfs.join(format!("class/watchdog/watchdog{number}/device/driver"));
+            fs::create_dir_all(&device).unwrap();
+            std::os::unix::fs::symlink(format!("../../module/{driver}"), device.join("module"))
+                .unwrap();
+        }
+        let watchdogs = watchdog_drivers(&sysfs);
+        fs::remove_dir_all(&sysfs).unwrap();
+        let capture = Capture {
+            watchdogs: &watchdogs,
+            ..Capture::default()
+        };
+        let line = compose("", &capture).unwrap();
+        assert!(
+            line.ends_with("hpwdt.pretimeout=0 hpwdt.kdumptimeout=0 iTCO_wdt.pretimeout=0"),
+            "{line}"
+        );
+        assert!(watchdog_drivers(&sysfs).is_empty());
+    }
+
+    #[test]
+    fn another_start_of_the_same_system_gets_its_line() {
+        assert_eq!(
+            for_restart(
+                "BOOT_IMAGE=/vmlinuz root=/dev/vda1 quiet crashkernel=256M",
+                "again"
+            )
+            .unwrap(),
+            "root=/dev/vda1 quiet crashkernel=256M again"
         );
     }
 

@@ -13,6 +13,42 @@ use std::path::{Path, PathBuf};
 const CRASH_SIZE: &str = "/sys/kernel/kexec_crash_size";
 /// `1` when a capture kernel is loaded.
 const CRASH_LOADED: &str = "/sys/kernel/kexec_crash_loaded";
+/// `1` when a kernel to be started by `kexec -e` is loaded.
+const NEXT_LOADED: &str = "/sys/kernel/kexec_loaded";
+
+/// What a kernel is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be started by [`execute`].
+    Restart,
+    /// To be started by a crash.
+    Crash,
+}
+
+impl Purpose {
+    const fn flag(self) -> u64 {
+        match self {
+            Self::Restart => 0,
+            Self::Crash => sys::KEXEC_FILE_ON_CRASH,
+        }
+    }
+
+    const fn loaded_file(self) -> &'static str {
+        match self {
+            Self::Restart => NEXT_LOADED,
+            Self::Crash => CRASH_LOADED,
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Restart => "the kernel",
+            Self::Crash => "the capture kernel",
+        })
+    }
+}
 
 /// Why nothing was loaded or dropped.
 #[derive(Debug)]
@@ -24,11 +60,15 @@ pub enum LoadError {
     /// The command line holds a NUL byte.
     NulInCommandLine,
     /// The kernel refused to load.
-    Load(io::Error),
+    Load(Purpose, io::Error),
     /// The kernel refused to drop what is loaded.
-    Unload(io::Error),
-    /// The kernel said yes, and yet no capture kernel is loaded.
-    NotThere,
+    Unload(Purpose, io::Error),
+    /// The kernel said yes, and yet none is loaded.
+    NotThere(Purpose),
+    /// Whether one is loaded cannot be found out.
+    Status(&'static str, io::Error),
+    /// The kernel refused to start what is loaded.
+    Execute(io::Error),
 }
 
 impl fmt::Display for LoadError {
@@ -41,12 +81,23 @@ impl fmt::Display for LoadError {
             ),
             Self::Open(path, error) => write!(f, "opening {}: {error}", path.display()),
             Self::NulInCommandLine => f.write_str("the command line holds a NUL byte"),
-            Self::Load(error) => write!(f, "loading the capture kernel: {}", Advice(error)),
-            Self::Unload(error) => write!(f, "unloading the capture kernel: {}", Advice(error)),
-            Self::NotThere => write!(
+            Self::Load(purpose, error) => write!(f, "loading {purpose}: {}", Advice(error)),
+            Self::Unload(purpose, error) => write!(f, "unloading {purpose}: {}", Advice(error)),
+            Self::NotThere(purpose) => write!(
                 f,
-                "the kernel took the capture kernel, but {CRASH_LOADED} does not say 1"
+                "{purpose} was taken, but {} does not say 1",
+                purpose.loaded_file()
             ),
+            Self::Status(file, error) => write!(
+                f,
+                "reading {file}: {error}; this kernel may be built without kexec (CONFIG_KEXEC_FILE), or /sys is not mounted"
+            ),
+            Self::Execute(error) if error.raw_os_error() == Some(libc::EINVAL) => f.write_str(
+                "starting the kernel that is loaded: none is; load one with `kexec -l KERNEL --initrd=IMAGE --reuse-cmdline`",
+            ),
+            Self::Execute(error) => {
+                write!(f, "starting the kernel that is loaded: {}", Advice(error))
+            }
         }
     }
 }
@@ -91,45 +142,77 @@ impl fmt::Display for Advice<'_> {
     }
 }
 
-/// Loads `kernel` and `image` with `command_line` into the memory that `crashkernel=` reserved; a capture kernel that
-/// is loaded already is replaced.
+/// Loads `kernel` and `image`, if one is given, with `command_line`; for a crash into the memory that `crashkernel=`
+/// reserved. What was loaded for the same purpose is replaced.
 ///
 /// # Errors
 /// No memory is reserved, a file cannot be opened, or the kernel refuses; the text says what to do.
-pub fn load_crash(kernel: &Path, image: &Path, command_line: &str) -> Result<(), LoadError> {
+pub fn load(
+    purpose: Purpose,
+    kernel: &Path,
+    image: Option<&Path>,
+    command_line: &str,
+) -> Result<(), LoadError> {
     let line = CString::new(command_line).map_err(|_| LoadError::NulInCommandLine)?;
     let open =
         |path: &Path| File::open(path).map_err(|error| LoadError::Open(path.to_path_buf(), error));
-    let (kernel, image) = (open(kernel)?, open(image)?);
+    let kernel = open(kernel)?;
+    let image = image.map(open).transpose()?;
     // Asked first, because the kernel itself answers a missing reservation with a plain EADDRNOTAVAIL. Where the file is
     // not there, sysfs may not be mounted; then the kernel's answer has to do.
-    if reads_as(CRASH_SIZE, "0") {
+    if purpose == Purpose::Crash && reads_as(CRASH_SIZE, "0") {
         return Err(LoadError::NoReservation);
     }
     sys::kexec_file_load(
-        Some((kernel.as_fd(), image.as_fd())),
+        Some(kernel.as_fd()),
+        image.as_ref().map(File::as_fd),
         &line,
-        sys::KEXEC_FILE_ON_CRASH,
+        purpose.flag(),
     )
-    .map_err(LoadError::Load)?;
-    if reads_as(CRASH_LOADED, "0") {
-        return Err(LoadError::NotThere);
+    .map_err(|error| LoadError::Load(purpose, error))?;
+    if reads_as(purpose.loaded_file(), "0") {
+        return Err(LoadError::NotThere(purpose));
     }
     Ok(())
 }
 
-/// Drops the capture kernel that is loaded; it is no error when there is none.
+/// Drops the kernel that is loaded for `purpose`; it is no error when there is none.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn unload_crash() -> Result<(), LoadError> {
+pub fn unload(purpose: Purpose) -> Result<(), LoadError> {
     const NO_LINE: &CStr = c"";
-    sys::kexec_file_load(
-        None,
-        NO_LINE,
-        sys::KEXEC_FILE_UNLOAD | sys::KEXEC_FILE_ON_CRASH,
-    )
-    .map_err(LoadError::Unload)
+    sys::kexec_file_load(None, None, NO_LINE, sys::KEXEC_FILE_UNLOAD | purpose.flag())
+        .map_err(|error| LoadError::Unload(purpose, error))
+}
+
+/// A kernel is loaded for `purpose`.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn is_loaded(purpose: Purpose) -> Result<bool, LoadError> {
+    let file = purpose.loaded_file();
+    let text = fs::read_to_string(file).map_err(|error| LoadError::Status(file, error))?;
+    Ok(text.trim() == "1")
+}
+
+/// The bytes that `crashkernel=` reserved.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn reserved_bytes() -> Result<u64, LoadError> {
+    fs::read_to_string(CRASH_SIZE)
+        .and_then(|text| text.trim().parse().map_err(io::Error::other))
+        .map_err(|error| LoadError::Status(CRASH_SIZE, error))
+}
+
+/// Syncs the disks and starts the kernel that is loaded for a restart, without ending a single program before.
+///
+/// # Errors
+/// None is loaded, or the kernel refuses; it returns in no other case.
+pub fn execute() -> Result<std::convert::Infallible, LoadError> {
+    sys::sync();
+    Err(LoadError::Execute(sys::restart_into_loaded()))
 }
 
 fn reads_as(path: &str, value: &str) -> bool {
@@ -151,7 +234,8 @@ mod tests {
             (libc::ENOSYS, "CONFIG_KEXEC_FILE"),
             (libc::EKEYREJECTED, "signature"),
         ] {
-            let text = LoadError::Load(io::Error::from_raw_os_error(errno)).to_string();
+            let text =
+                LoadError::Load(Purpose::Crash, io::Error::from_raw_os_error(errno)).to_string();
             assert!(text.starts_with("loading the capture kernel: "), "{text}");
             assert!(text.contains(part), "{text}");
         }
@@ -164,9 +248,10 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named_before_anything_is_loaded() {
-        let error = load_crash(
+        let error = load(
+            Purpose::Crash,
             Path::new("/nonexistent/vmlinuz"),
-            Path::new("/nonexistent/i"),
+            Some(Path::new("/nonexistent/i")),
             "",
         )
         .unwrap_err();
@@ -177,7 +262,7 @@ mod tests {
             "{error}"
         );
         assert!(matches!(
-            load_crash(Path::new("/"), Path::new("/"), "a\0b"),
+            load(Purpose::Restart, Path::new("/"), None, "a\0b"),
             Err(LoadError::NulInCommandLine)
         ));
     }

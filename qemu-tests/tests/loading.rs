@@ -70,3 +70,29 @@ fn the_capture_kernel_gets_the_line_of_the_first_without_what_would_harm() -> Re
     assert!(!line.contains("crashkernel"), "{line}");
     Ok(())
 }
+
+#[test]
+fn the_fast_reboot_starts_what_was_loaded() -> Result<()> {
+    let mut cycle = with_an_empty_init("kexec-restart")?;
+    cycle.first.prepare =
+        "/sbin/kexec -l -S || fail 'something is loaded'\n\
+         /sbin/kexec -e && fail 'nothing was started'\n\
+         /sbin/kexec -l /harness/vmlinuz --initrd=/harness/capture.img --reuse-cmdline --append=again=1 > /harness/said 2>&1 ||\n\
+             fail \"kexec -l: $(cat /harness/said)\"\n\
+         /sbin/kexec -l -S && fail 'nothing is loaded'\n\
+         say loaded\n\
+         /sbin/kexec -e\n\
+         fail \"kexec -e: $?\"\n"
+            .to_owned();
+    let outcome = cycle.run()?;
+    outcome.line(guest::EMPTY_INIT_UP)?;
+    // The whole line of the first start, with what it was told to add; it is no capture kernel.
+    outcome.line("Command line: .*console=ttyS0 .*crashkernel=128M.* again=1$")?;
+    let starts = outcome
+        .lines
+        .iter()
+        .filter(|line| line.text.contains("Linux version "))
+        .count();
+    assert_eq!(starts, 2);
+    Ok(())
+}
