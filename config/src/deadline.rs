@@ -18,6 +18,8 @@ pub struct Deadlines {
     pub stall_s: u32,
     /// The dump as a whole.
     pub dump_s: u32,
+    /// One hook.
+    pub hook_s: u32,
     /// Sync, rename, manifest, unmount.
     pub publish_s: u32,
     /// Sync before the final action, and the final action itself before it is forced.
@@ -37,13 +39,14 @@ impl Deadlines {
         dmesg_s: 60,
         stall_s: 120,
         dump_s: 6 * 3600,
+        hook_s: 600,
         publish_s: 300,
         final_s: 30,
     };
 
     /// Each bound with the word that the record uses for it.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, u32); 9] {
+    pub const fn named(&self) -> [(&'static str, u32); 10] {
         [
             ("module", self.module_s),
             ("device", self.device_s),
@@ -52,6 +55,7 @@ impl Deadlines {
             ("dmesg", self.dmesg_s),
             ("stall", self.stall_s),
             ("dump", self.dump_s),
+            ("hook", self.hook_s),
             ("publish", self.publish_s),
             ("final", self.final_s),
         ]
@@ -67,6 +71,7 @@ impl Deadlines {
             "dmesg" => &mut self.dmesg_s,
             "stall" => &mut self.stall_s,
             "dump" => &mut self.dump_s,
+            "hook" => &mut self.hook_s,
             "publish" => &mut self.publish_s,
             "final" => &mut self.final_s,
             _ => return None,
@@ -91,7 +96,7 @@ mod tests {
             *deadlines.by_name(word).unwrap() = number;
         }
         let values = deadlines.named().map(|(_, value)| value);
-        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(deadlines.by_name("lunch"), None);
     }
 }

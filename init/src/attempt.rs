@@ -17,18 +17,19 @@ use crate::date::date;
 use crate::dump::{self, Dumped, Input, Summary};
 use crate::fault::Faults;
 use crate::folder::Folder;
+use crate::hook::{self, Program};
 use crate::kernel_log;
 use crate::log;
 use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
 use crate::reach::Reach;
 use crate::report::{Report, Step, TEXT_BYTES};
-use crate::supervise::{self, DONE, Ended, FAILED, Outcome};
+use crate::supervise::{self, DONE, Ended, FAILED, Outcome, REFUSED};
 use crate::sys::board::Board;
 use crate::vmcore::{Access, PATH, VmcoreFile};
 use collector::dmesg::DmesgError;
-use collector::{MEMORY_BYTES, OPEN_BYTES, Sink, Source, Stats, Vmcore, dmesg};
-use config::{Attempt, DeviceSpec, Format, Record, TargetSpec};
+use collector::{MEMORY_BYTES, OPEN_BYTES, Sink, Source, Vmcore, dmesg};
+use config::{Attempt, DeviceSpec, Format, HookKind, Record, TargetSpec};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -107,7 +108,7 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     let mut outcome = supervise::run(deadlines, job.report, c"kdump-attempt", &mut || {
         make(job, memory)
     });
-    let killed = !matches!(outcome.ended, Ended::Done | Ended::Failed);
+    let killed = !matches!(outcome.ended, Ended::Done | Ended::Failed | Ended::Refused);
     if killed && job.board.is_some() {
         // Its workers were sent a signal when it ended; the board is free when they are gone.
         supervise::wait_orphans();
@@ -153,6 +154,7 @@ fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
     let mut run = Run {
         job,
         durations: Vec::new(),
+        is_forbidden: false,
     };
     match run.make(memory) {
         Ok(place) => {
@@ -161,7 +163,7 @@ fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
         }
         Err(reason) => {
             job.report.set_text(format_args!("{reason}"));
-            FAILED
+            if run.is_forbidden { REFUSED } else { FAILED }
         }
     }
 }
@@ -170,7 +172,9 @@ fn make(job: &Job<'_>, memory: &mut [u8]) -> u8 {
 pub struct Run<'a> {
     job: &'a Job<'a>,
     /// The steps so far and when each began.
-    durations: Vec<(Step, u64), 8>,
+    durations: Vec<(Step, u64), 12>,
+    /// `kdump_pre` said no.
+    is_forbidden: bool,
 }
 
 /// What was saved before the vmcore, for the manifest.
@@ -191,7 +195,7 @@ impl Run<'_> {
     }
 
     /// How long each step took until now, in milliseconds.
-    fn durations(&self) -> Vec<(Step, u64), 8> {
+    fn durations(&self) -> Vec<(Step, u64), 12> {
         let ends = self
             .durations
             .iter()
@@ -289,15 +293,25 @@ impl Run<'_> {
             // What is left after filtering is known when it is done.
             Format::Kdump | Format::Elf => 0,
         };
+        self.before_the_dump()?;
         let mut sink = Raw::open(found, needed_bytes).map_err(reason)?;
         self.enter(Step::Dump);
-        let dumped =
-            dump::write(self.job, &mut vmcore, memory, &mut sink, |_| Ok(())).map_err(reason)?;
-        self.enter(Step::Publish);
-        sink.sync()
-            .map_err(|error| reason(format_args!("syncing {}: {error}", found.node)))?;
-        self.tell(&dumped.stats);
-        Ok(Place::Device(found.node))
+        let result = match self.job.attempt.program {
+            Some(program) => self.run_collector(program, found.node.as_str().unwrap_or_default()),
+            None => {
+                dump::write(self.job, &mut vmcore, memory, &mut sink, |_| Ok(())).map_err(reason)
+            }
+        };
+        let result = result.and_then(|dumped| {
+            self.enter(Step::Publish);
+            sink.sync()
+                .map_err(|error| reason(format_args!("syncing {}: {error}", found.node)))?;
+            self.tell(&dumped);
+            Ok(())
+        });
+        drop(sink);
+        self.after_the_dump(result.is_ok(), found.node.as_str().unwrap_or_default());
+        result.map(|()| Place::Device(found.node))
     }
 
     fn filesystem(
@@ -342,6 +356,7 @@ impl Run<'_> {
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
         let job = self.job;
+        self.before_the_dump()?;
         self.enter(Step::Dmesg);
         let dmesg_bytes = match vmcore.understood() {
             Some(vmcore) => self.dmesg(vmcore, memory, directory)?,
@@ -362,14 +377,19 @@ impl Run<'_> {
             .then(|| self.begin_manifest(directory, &saved, memory));
         let dump_name = directory.dump_name();
         let mut sink = directory.create(dump_name)?;
-        let result =
-            dump::write(job, &mut vmcore, memory, &mut sink, D::restart).map_err(|error| {
+        let result = match job.attempt.program {
+            Some(program) => {
+                let place = self.local_path(directory.path().as_str(), dump_name, true);
+                self.run_collector(program, &place)
+            }
+            None => dump::write(job, &mut vmcore, memory, &mut sink, D::restart).map_err(|error| {
                 let mut why = reason(error);
                 if let Some(more) = directory.explanation() {
                     let _ = write!(Cut(&mut why), " ({more})");
                 }
                 why
-            });
+            }),
+        };
         drop(vmcore);
 
         self.enter(Step::Publish);
@@ -394,7 +414,7 @@ impl Run<'_> {
             }
         };
         if let Ok(dumped) = &result {
-            self.tell(&dumped.stats);
+            self.tell(dumped);
         }
         self.aside("manifest.json", |run| {
             let mut file = match manifest_file {
@@ -408,10 +428,82 @@ impl Run<'_> {
             directory.publish(file)
         });
         self.aside("kexec-dmesg.log", |_| own_log(directory, memory));
+        let place = self.local_path(directory.path().as_str(), dump_name, result.is_err());
+        self.after_the_dump(result.is_ok(), &place);
         result?;
         let mut place = String::new();
         let _ = write!(place, "{}/{dump_name}", directory.path());
         Ok(Place::File(place))
+    }
+
+    /// Runs the hooks before the dump.
+    ///
+    /// # Errors
+    /// `kdump_pre` forbids it.
+    fn before_the_dump(&mut self) -> Result<(), Reason> {
+        let job = self.job;
+        let kinds = [HookKind::Pre, HookKind::PreFolder];
+        hook::run_all(job.record, &kinds, None, "", job.report).map_err(|ended| {
+            self.is_forbidden = true;
+            reason(format_args!("{} forbids the dump: {ended}", HookKind::Pre))
+        })
+    }
+
+    /// Runs the hooks after the dump.
+    fn after_the_dump(&self, is_saved: bool, vmcore: &str) {
+        let job = self.job;
+        let kinds = [HookKind::PostFolder, HookKind::Post];
+        // Only what comes before the dump can forbid anything.
+        let _ = hook::run_all(
+            job.record,
+            &kinds,
+            Some(u8::from(!is_saved)),
+            vmcore,
+            job.report,
+        );
+    }
+
+    /// Where programs find the dump; empty where no path leads there.
+    fn local_path(&self, directory: Option<&str>, name: &str, is_incomplete: bool) -> String<300> {
+        let mut path = String::new();
+        if !matches!(self.job.attempt.target, TargetSpec::Ssh { .. })
+            && let (Some(directory), Ok(mount_point)) = (directory, mount_point(self.job.number))
+        {
+            let suffix = if is_incomplete { "-incomplete" } else { "" };
+            let _ = write!(path, "{mount_point}{directory}/{name}{suffix}");
+        }
+        path
+    }
+
+    /// Has the administrator's program save the vmcore to `place`; what it writes there is its progress.
+    fn run_collector(&self, program: &str, place: &str) -> Result<Dumped, Reason> {
+        let record = self.job.record;
+        if place.is_empty() {
+            return Err(reason(format_args!(
+                "no path leads {program} to the target"
+            )));
+        }
+        let mut size_bytes = 0;
+        let ended = Program::new(program)
+            .and_then(|program| program.with(format_args!("/proc/vmcore")))
+            .and_then(|program| program.with(format_args!("{place}")))
+            .map_or(hook::Ended::TooLong, |program| {
+                program.run(record.deadlines.dump_s, &mut || {
+                    let now_bytes = rustix::fs::stat(place).map_or(0, |found| found.st_size);
+                    if now_bytes != size_bytes {
+                        size_bytes = now_bytes;
+                        self.job.report.beat();
+                    }
+                })
+            });
+        if ended.is_good() {
+            Ok(Dumped {
+                stats: None,
+                format: Format::Copy,
+            })
+        } else {
+            Err(reason(format_args!("{program}: {ended}")))
+        }
     }
 
     /// Refuses a copy that has no room here, when there is another attempt; the last one saves what fits. How large a
@@ -473,7 +565,10 @@ impl Run<'_> {
     }
 
     /// The line that sums up the dump.
-    fn tell(&self, stats: &Stats) {
+    fn tell(&self, dumped: &Dumped) {
+        let Some(stats) = &dumped.stats else {
+            return;
+        };
         let dump_ms = self
             .durations()
             .iter()
@@ -517,7 +612,7 @@ impl Run<'_> {
             crash_time_s: saved.crash_time_s,
             result: result.map(|_| ()),
             format: result.map_or(self.job.attempt.collect.format, |dumped| dumped.format),
-            stats: result.ok().map(|dumped| &dumped.stats),
+            stats: result.ok().and_then(|dumped| dumped.stats.as_ref()),
             dmesg_bytes: saved.dmesg_bytes,
             durations: &self.durations(),
             peak_memory_kib: peak_memory_kib(),

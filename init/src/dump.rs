@@ -47,8 +47,8 @@ impl<'m> Input<'m> {
 
 /// A vmcore that was written.
 pub struct Dumped {
-    /// What became of the pages.
-    pub stats: Stats,
+    /// What became of the pages; none where a program of the administrator collected them.
+    pub stats: Option<Stats>,
     /// What was asked for, or a copy where that could not be done.
     pub format: Format,
 }
@@ -105,7 +105,10 @@ pub fn write<K: Sink>(
         result = salvage::copy(vmcore.file(), memory, sink, &mut watcher);
     }
     job.faults.strike(Step::Dump, job.number);
-    result.map(|stats| Dumped { stats, format })
+    result.map(|stats| Dumped {
+        stats: Some(stats),
+        format,
+    })
 }
 
 /// Passes on what the collector tells: progress to PID 1, warnings to the log.

@@ -22,10 +22,12 @@ pub mod dump;
 pub mod fault;
 pub mod files;
 pub mod folder;
+pub mod hook;
 pub mod kernel_log;
 pub mod log;
 pub mod look;
 pub mod manifest;
+pub mod memory_state;
 pub mod modules;
 pub mod plan;
 pub mod power;
@@ -50,7 +52,9 @@ mod memory;
 use attempt::{Job, Reason};
 use collector::IoError;
 use config::record::{self, MAX_ATTEMPTS};
-use config::{CollectOptions, Compression, Deadlines, FinalAction, Format, Record};
+use config::{
+    Attempt, CollectOptions, Compression, Deadlines, FinalAction, Format, HookKind, Record,
+};
 use core::ffi::CStr;
 use core::panic::PanicInfo;
 use fault::Faults;
@@ -60,7 +64,7 @@ use report::Report;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
-use supervise::Outcome;
+use supervise::{Ended, Outcome};
 use sys::{Arguments, FileWindow, Memory};
 use vmcore::Access;
 use words::Session;
@@ -176,6 +180,7 @@ fn follow(
             vmcore::error(*errno)
         );
     }
+    memory_state::show(record.debug_mem_level, "at the start");
     let mut board = workers::take_board();
     let mut left_behind = false;
     let mut panic_line = Reason::new();
@@ -183,6 +188,7 @@ fn follow(
         left_behind |= look(record, memory, report, faults, &mut panic_line);
     }
     left_behind |= modules::load_all(record, report, faults);
+    memory_state::show(record.debug_mem_level, "with modules");
     let mut failures = heapless::Vec::<Reason, MAX_ATTEMPTS>::new();
     let mut last = match memory {
         Ok(_) => Last::Start,
@@ -211,11 +217,16 @@ fn follow(
                 };
                 let outcome = make_attempt(&job, memory);
                 left_behind |= outcome.left_behind;
+                memory_state::show(record.debug_mem_level, "after the attempt");
                 if outcome.is_done() {
                     Last::Saved
                 } else {
                     let _ = failures.push(attempt::reason(&outcome));
-                    Last::Failed(number)
+                    let last = after_failure(&outcome, number);
+                    if last == Last::Failed(record.attempts.len().saturating_sub(1)) {
+                        left_behind |= emergency(record, report);
+                    }
+                    last
                 }
             }
             Step::Shell => {
@@ -251,7 +262,7 @@ fn make_attempt(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     log!(
         "attempt {number} of {count}: {}, {}",
         job.attempt.target,
-        Options(&job.attempt.collect)
+        Options(job.attempt)
     );
     let outcome = attempt::supervised(job, memory);
     if outcome.is_done() {
@@ -259,15 +270,45 @@ fn make_attempt(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     } else {
         log!(
             "attempt {number} of {count} failed: {outcome}; next: {}",
-            Named(record, plan::next(record, Last::Failed(job.number)))
+            Named(
+                record,
+                plan::next(record, after_failure(&outcome, job.number))
+            )
         );
         supervise::tell_left_behind(&outcome);
     }
     outcome
 }
 
+/// What an attempt that saved nothing leads to.
+fn after_failure(outcome: &Outcome, number: usize) -> Last {
+    if outcome.ended == Ended::Refused {
+        Last::Refused
+    } else {
+        Last::Failed(number)
+    }
+}
+
+/// Runs the hooks for the case that every attempt failed. Whether a child was left behind.
+fn emergency(record: &Record<'_>, report: &Report) -> bool {
+    const KINDS: [HookKind; 2] = [HookKind::EmergencyFolder, HookKind::Emergency];
+    if !record.hooks.iter().any(|hook| KINDS.contains(&hook.kind)) {
+        return false;
+    }
+    let outcome = supervise::run(&record.deadlines, report, c"kdump-emergency", &mut || {
+        // Only what comes before the dump can forbid anything.
+        let _ = hook::run_all(record, &KINDS, None, "", report);
+        supervise::DONE
+    });
+    if !outcome.is_done() {
+        log!("the hooks for an emergency: {outcome}; next: the failure action");
+    }
+    supervise::tell_left_behind(&outcome);
+    outcome.left_behind
+}
+
 /// What is collected and how, as the log has it: `level 31, zlib`.
-struct Options<'a>(&'a CollectOptions);
+struct Options<'a>(&'a Attempt<'a>);
 
 impl core::fmt::Display for Options<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -275,7 +316,10 @@ impl core::fmt::Display for Options<'_> {
             format,
             compression,
             levels,
-        } = self.0;
+        } = &self.0.collect;
+        if let Some(program) = self.0.program {
+            return f.write_str(program);
+        }
         match format {
             Format::Copy => return f.write_str("a copy of the vmcore"),
             Format::Elf => f.write_str("ELF, ")?,

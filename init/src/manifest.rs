@@ -51,8 +51,25 @@ impl Manifest<'_> {
         buffer.get(..used)
     }
 
-    fn fill(&self, json: &mut Json<'_>) -> fmt::Result {
+    /// What init's own collector was asked for.
+    fn write_options(&self, json: &mut Json<'_>) -> fmt::Result {
         let collect = &self.attempt.collect;
+        json.text("format", &self.format)?;
+        let compression = match self.format {
+            Format::Kdump => collect.compression,
+            Format::Elf | Format::Copy => Compression::None,
+        };
+        json.text("compression", &compression)?;
+        json.key("levels_asked")?;
+        json.open('[')?;
+        for level in &collect.levels {
+            json.item()?;
+            json.raw_display(&level.number())?;
+        }
+        json.close(']')
+    }
+
+    fn fill(&self, json: &mut Json<'_>) -> fmt::Result {
         json.open('{')?;
         json.number("manifest_version", 1)?;
         json.text("kdumprd_version", &env!("CARGO_PKG_VERSION"))?;
@@ -68,19 +85,10 @@ impl Manifest<'_> {
         json.text("crash_date", &date(self.record.zone, self.crash_time_s))?;
         json.text("panic", &self.panic_line)?;
         json.text("target", &self.attempt.target)?;
-        json.text("format", &self.format)?;
-        let compression = match self.format {
-            Format::Kdump => collect.compression,
-            Format::Elf | Format::Copy => Compression::None,
-        };
-        json.text("compression", &compression)?;
-        json.key("levels_asked")?;
-        json.open('[')?;
-        for level in &collect.levels {
-            json.item()?;
-            json.raw_display(&level.number())?;
+        match self.attempt.program {
+            Some(program) => json.text("core_collector", &program)?,
+            None => self.write_options(json)?,
         }
-        json.close(']')?;
         if let Some(stats) = self.stats {
             json.number("level_used", stats.level_used.number())?;
             json.key("pages")?;

@@ -24,6 +24,8 @@ pub enum Last {
     Start,
     /// An attempt saved the dump.
     Saved,
+    /// `kdump_pre` forbade the dump.
+    Refused,
     /// This attempt failed, counted from 0.
     Failed(usize),
     /// The shell ended; a person may have said how the machine is to end.
@@ -39,7 +41,8 @@ pub fn next(record: &Record<'_>, last: Last) -> Step {
     let attempt = match last {
         Last::Start => 0,
         Last::Failed(attempt) => attempt.saturating_add(1),
-        Last::Saved | Last::RootFailed | Last::ShellLeft(None) => {
+        // As on RHEL: neither another attempt nor the failure action.
+        Last::Saved | Last::Refused | Last::RootFailed | Last::ShellLeft(None) => {
             return Step::Finish(record.final_action);
         }
         Last::ShellLeft(Some(action)) => return Step::Finish(action),
@@ -180,6 +183,16 @@ mod tests {
                 Step::Finish(FinalAction::Poweroff)
             );
         }
+    }
+
+    #[test]
+    fn a_dump_that_is_forbidden_ends_in_the_final_action() {
+        let text = text(&["configured", "configured"], "shell", "halt");
+        let record = record::parse(&text).unwrap();
+        assert_eq!(
+            next(&record, Last::Refused),
+            Step::Finish(FinalAction::Halt)
+        );
     }
 
     #[test]

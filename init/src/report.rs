@@ -35,11 +35,13 @@ pub enum Step {
     Final = 8,
     /// Bringing up the way to a server.
     Network = 9,
+    /// Running a program of the administrator.
+    Hook = 10,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Start,
         Self::Look,
         Self::Module,
@@ -50,6 +52,7 @@ impl Step {
         Self::Publish,
         Self::Final,
         Self::Network,
+        Self::Hook,
     ];
 
     /// The word for the log, and for the manifest's durations.
@@ -66,6 +69,7 @@ impl Step {
             Self::Publish => "publish",
             Self::Final => "final",
             Self::Network => "network",
+            Self::Hook => "hook",
         }
     }
 
@@ -83,6 +87,7 @@ impl Step {
             Self::Publish => "finishing the dump",
             Self::Final => "the last step",
             Self::Network => "bringing up the network",
+            Self::Hook => "running a hook",
         }
     }
 

@@ -23,6 +23,8 @@ use rustix::process::{
 pub const DONE: u8 = 0;
 /// The code with which a child ends when it could not, and said why in its report.
 pub const FAILED: u8 = 1;
+/// The code with which a child ends when the administrator's program forbids the dump, and said so in its report.
+pub const REFUSED: u8 = 2;
 /// The code with which the panic handler ends a child.
 pub const PANICKED: u8 = 101;
 
@@ -44,6 +46,8 @@ pub enum Ended {
     Done,
     /// It could not; its text says why.
     Failed,
+    /// The administrator's program forbade the dump; its text says how.
+    Refused,
     /// A defect of ours: it panicked, and the log has the place.
     Panicked,
     /// It ended with a code that means nothing.
@@ -89,7 +93,7 @@ impl fmt::Display for Outcome {
         match self.ended {
             Ended::Done => f.write_str("done"),
             Ended::Failed if self.text.is_empty() => write!(f, "{doing}: no reason given"),
-            Ended::Failed => f.write_str(&self.text),
+            Ended::Failed | Ended::Refused => f.write_str(&self.text),
             Ended::Panicked => write!(f, "panicked while {doing}, a defect of kdumprd"),
             Ended::Code(code) => write!(f, "ended with code {code} while {doing}"),
             Ended::Signal(number) => {
@@ -145,6 +149,7 @@ const fn bound_s(deadlines: &Deadlines, step: Step) -> u32 {
         Step::Device => deadlines.device_s.saturating_add(GRACE_S),
         Step::Network => deadlines.network_s.saturating_add(GRACE_S),
         Step::Dump => deadlines.dump_s,
+        Step::Hook => deadlines.hook_s.saturating_add(GRACE_S),
         Step::Publish => deadlines.publish_s,
         Step::Final => deadlines.final_s,
     }
@@ -228,6 +233,7 @@ fn classify(status: Option<WaitStatus>, oom_kills_before: u64) -> Ended {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) if code == i32::from(DONE) => Ended::Done,
         (Some(code), _) if code == i32::from(FAILED) => Ended::Failed,
+        (Some(code), _) if code == i32::from(REFUSED) => Ended::Refused,
         (Some(code), _) if code == i32::from(PANICKED) => Ended::Panicked,
         (Some(code), _) => Ended::Code(code),
         (None, Some(9)) if oom_kills() > oom_kills_before => Ended::OutOfMemory,
@@ -237,14 +243,14 @@ fn classify(status: Option<WaitStatus>, oom_kills_before: u64) -> Ended {
 }
 
 /// A child whose end can be waited for with a bound.
-struct Watched {
+pub(crate) struct Watched {
     pid: Pid,
     /// Becomes readable when the child ends. None before Linux 5.3.
     fd: Option<OwnedFd>,
 }
 
 impl Watched {
-    fn new(pid: Pid) -> Self {
+    pub(crate) fn new(pid: Pid) -> Self {
         Self {
             pid,
             fd: pidfd_open(pid, PidfdFlags::empty()).ok(),
@@ -252,7 +258,7 @@ impl Watched {
     }
 
     /// Waits at most `timeout_ms`: `None` when the child is still there, else its status, as far as it left one.
-    fn wait(&self, timeout_ms: u64) -> Option<Option<WaitStatus>> {
+    pub(crate) fn wait(&self, timeout_ms: u64) -> Option<Option<WaitStatus>> {
         let end_ms = clock::now_ms().saturating_add(timeout_ms);
         loop {
             match waitpid(Some(self.pid), WaitOptions::NOHANG) {
@@ -363,6 +369,7 @@ mod tests {
         dmesg_s: 1,
         stall_s: 1,
         dump_s: 3,
+        hook_s: 1,
         publish_s: 1,
         final_s: 1,
     };

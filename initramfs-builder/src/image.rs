@@ -5,6 +5,7 @@ use crate::compress::{ImageCompression, decompress};
 use crate::cpio::{self, Entry, Kind};
 use crate::error::Mistake;
 use crate::modules::closure::Closure;
+use crate::programs::Programs;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -23,15 +24,20 @@ pub struct Item {
 /// Where `init` mounts what it needs at once; it makes the rest itself.
 const DIRECTORIES: [&str; 4] = ["dev", "mnt", "proc", "sys"];
 
-/// Lists everything for an image: `init`, the record, modules and firmware, and a busybox for the shell where given.
+/// What only some plans ask for.
+#[derive(Clone, Debug)]
+pub struct Extras<'a> {
+    /// A busybox for the shell.
+    pub busybox: Option<Vec<u8>>,
+    /// The user's key for ssh.
+    pub ssh_key: Option<&'a [u8]>,
+    /// Hooks and other programs.
+    pub programs: &'a Programs,
+}
+
+/// Lists everything for an image: `init`, the record, modules and firmware, and the extras.
 #[must_use]
-pub fn items(
-    init: Vec<u8>,
-    record: &str,
-    closure: &Closure,
-    busybox: Option<Vec<u8>>,
-    ssh_key: Option<Vec<u8>>,
-) -> Vec<Item> {
+pub fn items(init: Vec<u8>, record: &str, closure: &Closure, extras: Extras<'_>) -> Vec<Item> {
     let mut list = List::default();
     for directory in DIRECTORIES {
         list.directory(directory);
@@ -66,14 +72,22 @@ pub fn items(
             "firmware",
         );
     }
-    if let Some(bytes) = busybox {
+    if let Some(bytes) = extras.busybox {
         list.add("bin/busybox", 0o755, Kind::File(bytes), "the shell");
     }
-    if let Some(bytes) = ssh_key {
+    for (name, file) in extras.programs.files() {
+        list.add(
+            name.trim_start_matches('/'),
+            file.permissions,
+            Kind::File(file.bytes.clone()),
+            &file.why,
+        );
+    }
+    if let Some(bytes) = extras.ssh_key {
         list.add(
             config::target::SSH_KEY_PATH.trim_start_matches('/'),
             0o600,
-            Kind::File(bytes),
+            Kind::File(bytes.to_vec()),
             "the user's key for ssh",
         );
     }
@@ -190,8 +204,11 @@ mod tests {
             b"elf".to_vec(),
             "record\n",
             &closure,
-            Some(b"bb".to_vec()),
-            None,
+            Extras {
+                busybox: Some(b"bb".to_vec()),
+                ssh_key: None,
+                programs: &Programs::default(),
+            },
         )
     }
 
@@ -222,7 +239,12 @@ mod tests {
                 "sys"
             ]
         );
-        let bare = items(vec![], "", &Closure::default(), None, None);
+        let none = Extras {
+            busybox: None,
+            ssh_key: None,
+            programs: &Programs::default(),
+        };
+        let bare = items(vec![], "", &Closure::default(), none);
         assert!(
             !bare.iter().any(
                 |item| item.entry.name.starts_with("bin") || item.entry.name.starts_with("lib")

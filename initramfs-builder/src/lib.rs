@@ -32,6 +32,7 @@ pub mod image;
 pub mod init_build;
 pub mod modules;
 pub mod plan;
+pub mod programs;
 pub mod resolve;
 
 use compress::ImageCompression;
@@ -103,8 +104,28 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
         release,
         firmware_directories: firmware_directories(&host, release),
         takes_unsigned: host.takes_unsigned_modules(release),
+        blacklist: directives
+            .blacklist
+            .iter()
+            .map(|at| at.value.clone())
+            .collect(),
     };
     let closure = closure::close(&index, &kernel, &resolved.needs)?;
+
+    for at in &directives.options {
+        let (module, _) = &at.value;
+        if !closure
+            .modules
+            .iter()
+            .any(|chosen| modules::normalised(&chosen.name) == modules::normalised(module))
+        {
+            resolved.warnings.push(format!(
+                "{}:{}: {module} is not loaded as a module, so that its options have no effect; `extra_modules {module}` takes \
+                 it in, and what is built in takes {module}.NAME=VALUE on the capture kernel's command line",
+                directives.file, at.line
+            ));
+        }
+    }
 
     let mut busybox = None;
     if resolved.failure_action == FailureAction::Shell {
@@ -122,7 +143,12 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
             record.to_string(),
         )
     };
-    let items = image::items(init, &record, &closure, busybox, resolved.ssh_key.clone());
+    let extras = image::Extras {
+        busybox,
+        ssh_key: resolved.ssh_key.as_deref(),
+        programs: &resolved.programs,
+    };
+    let items = image::items(init, &record, &closure, extras);
     let bytes = image::pack(&items, request.compression)?;
     Ok(Prepared {
         resolved,

@@ -18,6 +18,7 @@ pub(super) struct Block<'a> {
     mount_options: Option<&'a str>,
     path: Option<&'a str>,
     collect: Option<CollectOptions>,
+    program: Option<&'a str>,
     init: Option<&'a str>,
     nfs: Option<&'a str>,
     ssh: Option<&'a str>,
@@ -79,6 +80,7 @@ impl<'a> Block<'a> {
                 line,
                 keyword,
             ),
+            "program" if value.starts_with('/') => set(&mut self.program, value, line, keyword),
             "init" if value.starts_with('/') => set(&mut self.init, value, line, keyword),
             "nfs" if !value.is_empty() => set(&mut self.nfs, value, line, keyword),
             "ssh" if !value.is_empty() => set(&mut self.ssh, value, line, keyword),
@@ -109,7 +111,7 @@ impl<'a> Block<'a> {
                 keyword,
             ),
             "raw" | "filesystem" | "known_as" | "mount_options" | "path" | "init" | "nfs"
-            | "export" | "ssh" | "host_key" => Err(wrong),
+            | "export" | "ssh" | "host_key" | "program" => Err(wrong),
             _ => Err(RecordError::Keyword(line, keyword)),
         }
     }
@@ -139,6 +141,7 @@ impl<'a> Block<'a> {
             role,
             target,
             collect,
+            program: self.program,
         })
     }
 
@@ -239,6 +242,7 @@ impl<'a> Block<'a> {
         if self.raw
             || self.path.is_some()
             || self.collect.is_some()
+            || self.program.is_some()
             || self.nfs.is_some()
             || self.is_of_a_server()
         {

@@ -11,8 +11,10 @@
 //! failure_action dump_to_rootfs
 //! final_action reboot
 //! deadline device 180
+//! debug_mem_level 1
 //! module virtio_blk
 //! module scsi_mod max_luns=1
+//! hook kdump_pre /etc/kdump/before.sh
 //! network
 //!  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
 //!  address eth0 dhcp4
@@ -48,6 +50,7 @@ pub use parse::parse;
 use crate::action::{FailureAction, FinalAction};
 use crate::collect::CollectOptions;
 use crate::deadline::Deadlines;
+use crate::hook::Hook;
 use crate::network::NetworkSpec;
 use crate::target::{DeviceSpec, TargetSpec};
 use core::fmt;
@@ -61,6 +64,8 @@ pub const MAX_MODULES: usize = 256;
 pub const MAX_ATTEMPTS: usize = 8;
 /// The most networks that a record lists.
 pub const MAX_NETWORKS: usize = 4;
+/// The most hooks that a record lists.
+pub const MAX_HOOKS: usize = 32;
 /// Where the record lies in the image.
 pub const PATH: &str = "/etc/kdump.record";
 
@@ -79,8 +84,12 @@ pub struct Record<'a> {
     pub final_action: FinalAction,
     /// How long each step may take.
     pub deadlines: Deadlines,
+    /// How much of its memory the capture kernel shows: 0 to 3.
+    pub debug_mem_level: u8,
     /// The modules in load order.
     pub modules: Vec<Module<'a>, MAX_MODULES>,
+    /// The hooks in the order in which they run.
+    pub hooks: Vec<Hook<'a>, MAX_HOOKS>,
     /// The ways to servers.
     pub networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
     /// The attempts in the order to be made.
@@ -107,6 +116,9 @@ pub struct Attempt<'a> {
     pub target: TargetSpec<'a>,
     /// What and how.
     pub collect: CollectOptions,
+    /// The program that collects in place of init's own collector, with its arguments; the vmcore and the dumpfile come
+    /// behind them.
+    pub program: Option<&'a str>,
 }
 
 /// Why an attempt is in the list.

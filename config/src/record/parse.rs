@@ -7,6 +7,7 @@ use super::{
 };
 use crate::action::{FailureAction, FinalAction};
 use crate::deadline::Deadlines;
+use crate::hook::{Hook, HookKind};
 use crate::network::NetworkSpec;
 use heapless::Vec;
 
@@ -43,7 +44,9 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
     let (mut kernel, mut hostname, mut zone) = (None, None, None);
     let (mut failure_action, mut final_action) = (None, None);
     let mut deadlines = Deadlines::DEFAULT;
+    let mut debug_mem_level = None;
     let mut modules = Vec::new();
+    let mut hooks = Vec::new();
     let mut lists = Lists::default();
     let mut open = Open::Nothing;
     let mut block = Block::default();
@@ -101,6 +104,19 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                     .push(Module { name, options })
                     .map_err(|_| RecordError::TooMany(number, keyword))?;
             }
+            "debug_mem_level" => {
+                let level = value.parse().ok().filter(|level| (1..=3).contains(level));
+                set(&mut debug_mem_level, level.ok_or(wrong)?, number, keyword)?;
+            }
+            "hook" => {
+                let (kind, path) = value.split_once(' ').ok_or(wrong)?;
+                let kind = HookKind::from_word(kind)
+                    .filter(|_| path.starts_with('/'))
+                    .ok_or(wrong)?;
+                hooks
+                    .push(Hook { kind, path })
+                    .map_err(|_| RecordError::TooMany(number, keyword))?;
+            }
             "attempt" => open = Open::Attempt(Role::from_word(value).ok_or(wrong)?),
             "network" if value.is_empty() => {
                 lists
@@ -123,7 +139,9 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         failure_action: failure_action.ok_or(RecordError::Missing("failure_action"))?,
         final_action: final_action.ok_or(RecordError::Missing("final_action"))?,
         deadlines,
+        debug_mem_level: debug_mem_level.unwrap_or(0),
         modules,
+        hooks,
         networks: lists.networks,
         attempts: lists.attempts,
         root: lists.root,

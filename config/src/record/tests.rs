@@ -18,10 +18,14 @@ deadline open 60
 deadline dmesg 60
 deadline stall 120
 deadline dump 21600
+deadline hook 600
 deadline publish 300
 deadline final 30
+debug_mem_level 2
 module virtio_blk
 module scsi_mod max_luns=1 x=y
+hook kdump_pre /etc/kdump/before.sh
+hook post.d /etc/kdump/post.d/10 tell
 network
  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
  address eth0 dhcp4
@@ -37,6 +41,7 @@ attempt configured
  raw
  device partuuid 1a2b3c4d-02
  collect copy none 0
+ program /usr/bin/dumper -v
 attempt configured
  nfs nas.example
  address 10.0.2.2
@@ -117,16 +122,16 @@ fn errors_name_their_line() {
     let broken = SAMPLE.replace("deadline stall 120", "deadline stall 0");
     assert_eq!(parse(&broken), Err(RecordError::Value(12, "stall 0")));
     let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
-    assert_eq!(parse(&broken), Err(RecordError::Keyword(16, "modul")));
+    assert_eq!(parse(&broken), Err(RecordError::Keyword(18, "modul")));
     let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-    assert_eq!(parse(&broken), Err(RecordError::Repeated(27, "path")));
+    assert_eq!(parse(&broken), Err(RecordError::Repeated(31, "path")));
     let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
     assert_eq!(
         parse(&broken),
-        Err(RecordError::Value(20, "address eth0 dhcp"))
+        Err(RecordError::Value(24, "address eth0 dhcp"))
     );
     let broken = SAMPLE.replace(" network 0\n", " network 1\n");
     assert_eq!(parse(&broken), Err(RecordError::Missing("network")));
-    let broken = SAMPLE.replace(" collect copy none 0\n", "");
+    let broken = SAMPLE.replace(" collect copy none 0\n program /usr/bin/dumper -v\n", "");
     assert_eq!(parse(&broken), Err(RecordError::Missing("collect")));
 }

@@ -17,12 +17,18 @@ impl fmt::Display for Record<'_> {
         for (word, seconds) in self.deadlines.named() {
             writeln!(f, "deadline {word} {seconds}")?;
         }
+        if self.debug_mem_level > 0 {
+            writeln!(f, "debug_mem_level {}", self.debug_mem_level)?;
+        }
         for module in &self.modules {
             write!(f, "module {}", module.name)?;
             if !module.options.is_empty() {
                 write!(f, " {}", module.options)?;
             }
             f.write_char('\n')?;
+        }
+        for hook in &self.hooks {
+            writeln!(f, "hook {} {}", hook.kind, hook.path)?;
         }
         for network in &self.networks {
             write!(f, "network\n{network}")?;
@@ -86,6 +92,9 @@ impl fmt::Display for Record<'_> {
                 write!(f, "{}{level}", if position == 0 { "" } else { "," })?;
             }
             f.write_char('\n')?;
+            if let Some(program) = attempt.program {
+                writeln!(f, " program {program}")?;
+            }
         }
         if let Some(root) = &self.root {
             writeln!(f, "root")?;

@@ -81,4 +81,30 @@ impl Line<'_> {
         });
         Ok(())
     }
+
+    /// The words of the value, of which there must be one.
+    pub(super) fn words(&self, accepted: &str) -> Result<impl Iterator<Item = &str>, String> {
+        Ok(self
+            .some(accepted)?
+            .split(BLANKS)
+            .filter(|word| !word.is_empty()))
+    }
+
+    /// The line that says the same in the words of this version.
+    pub(super) fn as_if<'b>(&self, word: &'b str, value: &str) -> Line<'b> {
+        Line {
+            number: self.number,
+            word,
+            value: value.to_owned(),
+            quoted: true,
+        }
+    }
+
+    /// A value of this line.
+    pub(super) fn at<T>(&self, value: T) -> At<T> {
+        At {
+            line: self.number,
+            value,
+        }
+    }
 }

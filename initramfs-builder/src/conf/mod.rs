@@ -6,16 +6,20 @@
 //! blanks and `#` together and are taken away. Several target lines are an ordered list; other directives stand once.
 //! All mistakes of a file are reported, not only the first.
 
+mod cluster;
 mod ip;
 mod line;
+mod module;
+mod program;
 mod spelling;
 mod target;
 
+pub use cluster::FenceOptions;
 pub use ip::Ip;
+pub use program::Collector;
 pub use target::{DeviceName, Target, TargetKind};
 
 use crate::error::{At, Mistake, Mistakes};
-use config::collect::CollectOptions;
 use config::{FailureAction, FinalAction};
 use ip::take_ip;
 use line::{BLANKS, Line, unquote};
@@ -32,7 +36,7 @@ pub struct Directives {
     /// The save path, absolute and without `.`, `..` and doubled slashes.
     pub path: Option<At<String>>,
     /// The collector's options.
-    pub core_collector: Option<At<CollectOptions>>,
+    pub core_collector: Option<At<Collector>>,
     /// What to do when every attempt failed.
     pub failure_action: Option<At<OnFailure>>,
     /// What to do when all is done.
@@ -55,6 +59,32 @@ pub struct Directives {
     pub ip: Option<At<Ip>>,
     /// Modules that the administrator wants, in his order.
     pub extra_modules: Vec<At<String>>,
+    /// Modules that stay out, and directories of modules.
+    pub blacklist: Vec<At<String>>,
+    /// Parameters of modules: which module, and what.
+    pub options: Vec<At<(String, String)>>,
+    /// Programs and other files that the image is to have besides.
+    pub extra_bins: Vec<At<String>>,
+    /// The program before the dump, which may forbid it.
+    pub kdump_pre: Option<At<String>>,
+    /// The program after the dump.
+    pub kdump_post: Option<At<String>>,
+    /// The program when every attempt failed.
+    pub kdump_emergency: Option<At<String>>,
+    /// Nodes of the cluster that are told that this one is dumping.
+    pub fence_kdump_nodes: Vec<At<String>>,
+    /// How they are told.
+    pub fence_kdump_args: Option<At<FenceOptions>>,
+    /// Write the image at each start, also where it is as it should be.
+    pub force_rebuild: Option<At<bool>>,
+    /// Never write the image at a start.
+    pub force_no_rebuild: Option<At<bool>>,
+    /// The reservation follows the default of newer versions.
+    pub auto_reset_crashkernel: Option<At<bool>>,
+    /// How much of its memory the capture kernel shows, 0 to 3.
+    pub debug_mem_level: Option<At<u8>>,
+    /// What was given to dracut and has no meaning here.
+    pub dracut_args: Vec<At<String>>,
 }
 
 /// A failure action, and by which of its two words it was given: `default halt` and `default poweroff` are the final
@@ -71,7 +101,7 @@ pub struct OnFailure {
 type Take = fn(&mut Directives, &Line<'_>) -> Result<(), String>;
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 27] = [
+const DIRECTIVES: [(&str, Take); 40] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -91,35 +121,31 @@ const DIRECTIVES: [(&str, Take); 27] = [
     ("ip", take_ip),
     ("link_delay", take_seconds),
     ("network_timeout", take_seconds),
-    ("core_collector", take_core_collector),
+    ("core_collector", program::take_core_collector),
     ("default", take_failure_action),
     ("failure_action", take_failure_action),
     ("final_action", take_final_action),
     ("disk_timeout", take_seconds),
     ("dump_deadline", take_seconds),
     ("stall_timeout", take_seconds),
-    ("extra_modules", take_extra_modules),
+    ("extra_modules", module::take_extra_modules),
+    ("blacklist", module::take_blacklist),
+    ("options", module::take_options),
+    ("extra_bins", program::take_extra_bins),
+    ("kdump_pre", program::take_hook),
+    ("kdump_post", program::take_hook),
+    ("kdump_emergency", program::take_hook),
+    ("fence_kdump_nodes", cluster::take_nodes),
+    ("fence_kdump_args", cluster::take_options),
+    ("force_rebuild", take_switch),
+    ("force_no_rebuild", take_switch),
+    ("auto_reset_crashkernel", take_switch),
+    ("debug_mem_level", take_debug_mem_level),
+    ("dracut_args", target::take_dracut_args),
 ];
 
 /// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 16] = [
-    "virtiofs",
-    "blacklist",
-    "options",
-    "extra_bins",
-    "kdump_pre",
-    "kdump_post",
-    "kdump_emergency",
-    "fence_kdump_nodes",
-    "fence_kdump_args",
-    "force_rebuild",
-    "force_no_rebuild",
-    "auto_reset_crashkernel",
-    "debug_mem_level",
-    "dracut_args",
-    "keep_dumps",
-    "encrypt_to",
-];
+const NOT_YET: [&str; 3] = ["virtiofs", "keep_dumps", "encrypt_to"];
 
 /// The longest that `disk_timeout` and its like may be: a week, in seconds.
 const MOST_SECONDS: u32 = 7 * 24 * 3600;
@@ -247,13 +273,6 @@ fn take_path(directives: &mut Directives, line: &Line<'_>) -> Result<(), String>
     line.once(&mut directives.path, path)
 }
 
-fn take_core_collector(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
-    let value = line.some("makedumpfile with its options, cp, dd or scp")?;
-    let options = CollectOptions::parse_core_collector(value)
-        .map_err(|error| format!("`core_collector`: {error}"))?;
-    line.once(&mut directives.core_collector, options)
-}
-
 fn take_failure_action(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
     let words = FailureAction::ALL.map(FailureAction::word);
     let value = line.one(&words.join(", "))?;
@@ -300,23 +319,39 @@ fn take_seconds(directives: &mut Directives, line: &Line<'_>) -> Result<(), Stri
     line.once(slot, seconds)
 }
 
-/// Several lines add up, as the RHEL 5 and RHEL 6 dialects have it.
-fn take_extra_modules(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
-    let value = line.some("names of modules with blanks between")?;
-    for name in value.split(BLANKS).filter(|name| !name.is_empty()) {
-        let fine =
-            |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | ':');
-        if !name.chars().all(fine) {
-            return Err(format!(
-                "`{name}` is no name of a module; accepted are names as `lsmod` shows them, without directory and `.ko`"
-            ));
-        }
-        directives.extra_modules.push(At {
-            line: line.number,
-            value: name.to_owned(),
-        });
+fn take_switch(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    let value = match line.one("1 or 0, yes or no")? {
+        "1" | "yes" => true,
+        "0" | "no" => false,
+        other => return Err(unknown_value(line.word, other, &["1", "0", "yes", "no"])),
+    };
+    let slot = match line.word {
+        "force_rebuild" => &mut directives.force_rebuild,
+        "force_no_rebuild" => &mut directives.force_no_rebuild,
+        _ => &mut directives.auto_reset_crashkernel,
+    };
+    line.once(slot, value)?;
+    if let (Some(one), Some(other)) = (directives.force_rebuild, directives.force_no_rebuild)
+        && one.value
+        && other.value
+    {
+        return Err(format!(
+            "`force_rebuild` (line {}) and `force_no_rebuild` (line {}) are both on; one of the two has to go",
+            one.line, other.line
+        ));
     }
     Ok(())
+}
+
+fn take_debug_mem_level(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    let level = match line.one("a level from 0 to 3")? {
+        "0" => 0,
+        "1" => 1,
+        "2" => 2,
+        "3" => 3,
+        other => return Err(unknown_value(line.word, other, &["0", "1", "2", "3"])),
+    };
+    line.once(&mut directives.debug_mem_level, level)
 }
 
 fn unknown_value(word: &str, value: &str, accepted: &[&str]) -> String {

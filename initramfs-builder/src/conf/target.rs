@@ -208,3 +208,51 @@ fn add_target(directives: &mut Directives, line: &Line<'_>, target: Target) -> R
     });
     Ok(())
 }
+
+/// Only a mount among the arguments is a target, as in kdump-utils: `--mount "DEVICE DIRECTORY TYPE OPTIONS"`.
+pub(super) fn take_dracut_args(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    let value =
+        line.some("arguments of dracut, of which --mount \"DEVICE DIRECTORY TYPE\" is a target")?;
+    let words: Vec<&str> = value
+        .split(BLANKS)
+        .filter(|word| !word.is_empty())
+        .collect();
+    let mut rest: Vec<&str> = Vec::new();
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        let device = match word.strip_prefix("--mount") {
+            Some("") => words.next(),
+            Some(joined) => joined.strip_prefix('='),
+            None => None,
+        };
+        let Some(device) = device else {
+            rest.push(word);
+            continue;
+        };
+        let directory = words.next();
+        let fstype = words.next_if(|word| !word.starts_with("--"));
+        let (Some(_), Some(fstype)) = (directory, fstype) else {
+            return Err(format!(
+                "`--mount` needs a device, a directory and the type of the file system: --mount \"{device} /mnt ext4\""
+            ));
+        };
+        // The mount's options, and the two numbers of fstab that may follow.
+        while words.next_if(|word| !word.starts_with("--")).is_some() {}
+        match fstype {
+            "nfs" | "nfs4" => take_server(directives, &line.as_if(fstype, device))?,
+            other if Type::of(other).is_some() => {
+                take_target(directives, &line.as_if(other, device))?;
+            }
+            other => {
+                return Err(format!(
+                    "`--mount` has the type `{other}`, which is not supported; accepted are nfs, {}",
+                    crate::filesystem::words()
+                ));
+            }
+        }
+    }
+    if !rest.is_empty() {
+        directives.dracut_args.push(line.at(rest.join(" ")));
+    }
+    Ok(())
+}

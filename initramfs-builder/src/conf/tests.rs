@@ -103,7 +103,9 @@ fn a_file_of_the_rhel_5_days_is_read_whole() {
         ]
     );
     assert_eq!(directives.path.unwrap().value, "/var/crash/x");
-    let collector = directives.core_collector.unwrap().value;
+    let Some(Collector::BuiltIn(collector)) = directives.core_collector.map(|at| at.value) else {
+        panic!("makedumpfile is built in");
+    };
     assert_eq!(
         (collector.format, collector.compression),
         (Format::Kdump, Compression::Zlib)
@@ -266,7 +268,6 @@ fn a_wrong_line_gets_its_place_the_word_and_what_is_accepted() {
             "core_collector",
             &["`core_collector` has no value", "makedumpfile"],
         ),
-        ("core_collector gzip", &["`core_collector`: ", "gzip"]),
         ("core_collector makedumpfile -d 32", &["32"]),
         (
             "extra_modules a.ko",
@@ -315,5 +316,130 @@ fn any_bytes_give_directives_or_mistakes() {
         }
         let _ = parse("f", &sample[..position])
             .map_err(|mistakes| assert!(!mistakes.to_string().is_empty()));
+    }
+}
+
+#[test]
+fn programs_modules_and_switches_are_taken() {
+    let directives = parsed(
+        "core_collector /usr/bin/dumper  -v\nkdump_pre /etc/kdump/before.sh\nkdump_post /a\nkdump_emergency /b\n\
+         extra_bins /sbin/lvm /usr/bin/vim\nextra_bins /bin/cat\nblacklist e1000 drivers/gpu\n\
+         options scsi_mod max_luns=1  x=y\nforce_rebuild 1\nforce_no_rebuild 0\nauto_reset_crashkernel no\n\
+         debug_mem_level 3\ndracut_args --omit-drivers \"nouveau\"\n",
+    );
+    assert_eq!(
+        directives.core_collector.unwrap().value,
+        Collector::Program("/usr/bin/dumper -v".to_owned())
+    );
+    let one = |at: Option<At<String>>| at.unwrap().value;
+    assert_eq!(one(directives.kdump_pre), "/etc/kdump/before.sh");
+    assert_eq!(
+        (one(directives.kdump_post), one(directives.kdump_emergency)),
+        ("/a".to_owned(), "/b".to_owned())
+    );
+    let all = |list: &[At<String>]| list.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        all(&directives.extra_bins),
+        ["/sbin/lvm", "/usr/bin/vim", "/bin/cat"]
+    );
+    assert_eq!(all(&directives.blacklist), ["e1000", "drivers/gpu"]);
+    assert_eq!(all(&directives.dracut_args), ["--omit-drivers nouveau"]);
+    assert_eq!(
+        directives.options[0].value,
+        ("scsi_mod".to_owned(), "max_luns=1  x=y".to_owned())
+    );
+    assert_eq!(directives.force_rebuild.map(|at| at.value), Some(true));
+    assert_eq!(directives.force_no_rebuild.map(|at| at.value), Some(false));
+    assert_eq!(
+        directives.auto_reset_crashkernel.map(|at| at.value),
+        Some(false)
+    );
+    assert_eq!(directives.debug_mem_level.map(|at| at.value), Some(3));
+}
+
+#[test]
+fn a_mount_for_dracut_is_a_target() {
+    let one = |text: &str| {
+        let directives = parsed(text);
+        (
+            directives.targets[0].value.to_string(),
+            directives.dracut_args.len(),
+        )
+    };
+    for (text, target, left) in [
+        (
+            "dracut_args --mount \"/dev/sda1 /mnt ext4 defaults\"",
+            "/dev/sda1",
+            0,
+        ),
+        (
+            "dracut_args --no-hostonly --mount=\"LABEL=x /mnt xfs\" --lz4",
+            "LABEL=x",
+            1,
+        ),
+        (
+            "dracut_args --mount \"nas:/export /mnt nfs4 soft 0 0\"",
+            "nas:/export",
+            0,
+        ),
+    ] {
+        assert_eq!(one(text), (target.to_owned(), left), "{text}");
+    }
+    for (text, said) in [
+        (
+            "dracut_args --mount \"/dev/sda1 /mnt\"",
+            "the type of the file system",
+        ),
+        (
+            "dracut_args --mount \"/dev/sda1 /mnt zfs\"",
+            "the type `zfs`, which is not supported",
+        ),
+    ] {
+        let mistakes = mistakes(text.as_bytes());
+        assert!(mistakes.contains(said), "{text}: {mistakes}");
+    }
+}
+
+#[test]
+fn the_cluster_is_told_as_the_arguments_say() {
+    let directives =
+        parsed("fence_kdump_nodes node1 10.0.0.2\nfence_kdump_args -p 7411 -f ipv4 -c 3 -i5 -v\n");
+    assert_eq!(directives.fence_kdump_nodes.len(), 2);
+    let options = directives.fence_kdump_args.unwrap().value;
+    assert_eq!(
+        (options.port, options.count, options.interval_s),
+        (7411, 3, 5)
+    );
+    assert_eq!(
+        parsed("fence_kdump_args --ipport=1 --interval 7")
+            .fence_kdump_args
+            .unwrap()
+            .value,
+        FenceOptions {
+            port: 1,
+            interval_s: 7,
+            ..FenceOptions::default()
+        }
+    );
+    for (text, said) in [
+        ("fence_kdump_args -p x", "`-p` cannot be `x`"),
+        ("fence_kdump_args -i 0", "`-i` cannot be `0`"),
+        ("fence_kdump_args -q", "unknown option `-q`"),
+        ("fence_kdump_nodes a b a", "the node a is named twice"),
+        ("fence_kdump_nodes", "has no value"),
+        ("force_rebuild maybe", "`force_rebuild` cannot be `maybe`"),
+        ("force_rebuild 1\nforce_no_rebuild 1", "both on"),
+        ("debug_mem_level 4", "accepted are 0, 1, 2, 3"),
+        (
+            "kdump_pre before.sh",
+            "`before.sh` is no file by its absolute path",
+        ),
+        ("extra_bins /usr/bin/", "no file by its absolute path"),
+        ("options e1000", "has no parameters"),
+        ("options a x=1\noptions a y=1", "were set before, in line 1"),
+        ("blacklist ../x", "no name of a module"),
+    ] {
+        let mistakes = mistakes(text.as_bytes());
+        assert!(mistakes.contains(said), "{text}: {mistakes}");
     }
 }

@@ -72,6 +72,8 @@ pub struct Kernel<'a> {
     /// For ext3 on virtio, Debian's kernels execute so many million instructions with and without: 65 and 9 (6.1 cloud),
     /// 484 and 138 (6.1 generic), 1227 and 405 (6.12 generic); until init runs it is 1566, 1719 and 2008.
     pub takes_unsigned: bool,
+    /// Modules, and folders of modules, that stay out.
+    pub blacklist: Vec<String>,
 }
 
 /// Collects the modules for `needs`.
@@ -238,6 +240,13 @@ impl Walk<'_> {
                 self.index.directory.join("modules.dep").display()
             )
         })?;
+        if self.is_blacklisted(name, file) {
+            self.done.insert(name.to_owned());
+            self.closure.warnings.push(format!(
+                "the module {name}, which {by} needs, stays out: it is blacklisted"
+            ));
+            return Ok(());
+        }
         let path = self.index.directory.join(file);
         let in_file = |message: String| {
             format!(
@@ -296,6 +305,19 @@ impl Walk<'_> {
             self.take_wanted(wanted, name)?;
         }
         Ok(())
+    }
+
+    /// `file` is the module's place below the directory of all.
+    fn is_blacklisted(&self, name: &str, file: &str) -> bool {
+        let folder = format!(
+            "/{}",
+            file.rsplit_once('/').map_or("", |(folder, _)| folder)
+        );
+        self.kernel.blacklist.iter().any(|word| {
+            let is_above =
+                || format!("{folder}/").contains(&format!("/{}/", word.trim_matches('/')));
+            normalised(word) == name || (word.contains('/') && is_above())
+        })
     }
 
     /// What a softdep names. It is a wish: `modprobe` goes on without, and so do circles of them.
@@ -397,12 +419,22 @@ mod tests {
             Self(root)
         }
 
-        fn close_for(&self, needs: &[Need], takes_unsigned: bool) -> Result<Closure, Mistakes> {
-            let kernel = Kernel {
+        fn close_without(&self, blacklist: &str, needs: &[Need]) -> Closure {
+            let kernel = self.kernel(false, blacklist);
+            close(&Index::read(&self.0).unwrap(), &kernel, needs).unwrap()
+        }
+
+        fn kernel(&self, takes_unsigned: bool, blacklist: &str) -> Kernel<'static> {
+            Kernel {
                 release: "6.1.0",
                 firmware_directories: vec![self.0.join("firmware")],
                 takes_unsigned,
-            };
+                blacklist: blacklist.split_whitespace().map(str::to_owned).collect(),
+            }
+        }
+
+        fn close_for(&self, needs: &[Need], takes_unsigned: bool) -> Result<Closure, Mistakes> {
+            let kernel = self.kernel(takes_unsigned, "");
             close(&Index::read(&self.0).unwrap(), &kernel, needs)
         }
 
@@ -443,6 +475,34 @@ mod tests {
 
     fn text(text: &str) -> Vec<u8> {
         text.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn what_is_blacklisted_stays_out_and_is_named() {
+        let directory = Directory::new(&[
+            (
+                "modules.dep",
+                text("kernel/drivers/net/a-b.ko: kernel/lib/c.ko\nkernel/lib/c.ko:\n"),
+            ),
+            ("kernel/drivers/net/a-b.ko", module("depends=c\0")),
+            ("kernel/lib/c.ko", module("")),
+        ]);
+        let needs = [named("a-b")];
+        assert_eq!(names(&directory.close_without("", &needs)), ["c", "a-b"]);
+        assert_eq!(names(&directory.close_without("c", &needs)), ["a-b"]);
+        for blacklist in ["a_b", "a-b", "drivers/net", "/kernel/drivers/net/"] {
+            let closure = directory.close_without(blacklist, &needs);
+            assert!(names(&closure).is_empty(), "{blacklist}");
+            assert!(
+                closure.warnings[0].contains("the test needs, stays out: it is blacklisted"),
+                "{:?}",
+                closure.warnings
+            );
+        }
+        assert_eq!(
+            names(&directory.close_without("drivers/ne x/y", &needs)),
+            ["c", "a-b"]
+        );
     }
 
     #[test]

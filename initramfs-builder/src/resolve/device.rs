@@ -110,6 +110,14 @@ impl<'a> Work<'a> {
                  clear it with `wipefs -a {node}`"
             ));
         }
+        // The table may be one that our readers do not know, or stand in no description.
+        let is_part = |other: &&Device| other.parent.as_deref() == Some(node.as_str());
+        if let Some(part) = self.host.devices.iter().find(is_part) {
+            return Err(format!(
+                "{node} has partitions ({}), and a raw target is overwritten; name one of them, or clear it with `wipefs -a {node}`",
+                part.node
+            ));
+        }
         Ok(())
     }
 

@@ -4,10 +4,13 @@
 use super::network::Way;
 use crate::error::Mistake;
 use crate::modules::closure::{Chosen, Need};
+use crate::modules::normalised;
+use crate::programs::Programs;
 use config::{
-    Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, HostKeys,
-    Module, Record, Role, RootFilesystem, Server, TargetSpec, record,
+    Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, Hook,
+    HookKind, HostKeys, Module, Record, Role, RootFilesystem, Server, TargetSpec, record,
 };
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What will be done, with all that the record needs to own.
@@ -33,6 +36,14 @@ pub struct Resolved {
     pub attempts: Vec<Goal>,
     /// The machine's root, where the failure action starts it.
     pub root: Option<Root>,
+    /// How much of its memory the capture kernel shows.
+    pub debug_mem_level: u8,
+    /// The hooks in the order in which they run.
+    pub hooks: Vec<(HookKind, String)>,
+    /// Files of the host that the image needs besides.
+    pub programs: Programs,
+    /// Parameters of modules, by name with `_`.
+    pub module_options: BTreeMap<String, String>,
     /// What the capture kernel must be able to do.
     pub needs: Vec<Need>,
     /// What a person should know before relying on the image.
@@ -50,6 +61,8 @@ pub struct Goal {
     pub place: Place,
     /// What and how.
     pub collect: CollectOptions,
+    /// The program that collects instead, with its arguments.
+    pub program: Option<String>,
 }
 
 /// Where a dump goes.
@@ -291,7 +304,10 @@ impl Resolved {
             modules
                 .push(Module {
                     name: &module.name,
-                    options: "",
+                    options: self
+                        .module_options
+                        .get(&normalised(&module.name))
+                        .map_or("", String::as_str),
                 })
                 .map_err(|_| {
                     Mistake::new(format!(
@@ -318,6 +334,7 @@ impl Resolved {
                     role: goal.role,
                     target: goal.target(),
                     collect: goal.collect.clone(),
+                    program: goal.program.as_deref(),
                 })
                 .map_err(|_| {
                     Mistake::new(format!(
@@ -327,6 +344,16 @@ impl Resolved {
                     ))
                 })?;
         }
+        let mut hooks = heapless::Vec::new();
+        for (kind, path) in &self.hooks {
+            hooks.push(Hook { kind: *kind, path }).map_err(|_| {
+                Mistake::new(format!(
+                    "there are {} hooks, and a record lists at most {}; take programs out of /etc/kdump",
+                    self.hooks.len(),
+                    record::MAX_HOOKS
+                ))
+            })?;
+        }
         Ok(Record {
             kernel: &self.kernel,
             hostname: &self.hostname,
@@ -334,7 +361,9 @@ impl Resolved {
             failure_action: self.failure_action,
             final_action: self.final_action,
             deadlines: self.deadlines,
+            debug_mem_level: self.debug_mem_level,
             modules,
+            hooks,
             networks,
             attempts,
             root: self.root.as_ref().map(|root| RootFilesystem {

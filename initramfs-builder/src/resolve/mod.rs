@@ -8,6 +8,7 @@ mod device;
 mod goal;
 mod network;
 mod nfs;
+mod program;
 mod root;
 mod ssh;
 
@@ -18,8 +19,10 @@ use crate::conf::{Directives, Target, TargetKind};
 use crate::error::{At, Mistake, Mistakes};
 use crate::host::Host;
 use crate::modules::closure::{Need, Want};
-use config::{CollectOptions, Deadlines, FailureAction, FinalAction, Format, Role};
+use crate::programs::Programs;
+use config::{Deadlines, FailureAction, FinalAction, Role};
 use device::check_filesystem;
+use program::Collecting;
 
 /// The save path when the configuration names none.
 const DEFAULT_PATH: &str = "/var/crash";
@@ -37,8 +40,10 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         needs: Vec::new(),
         ways: Vec::new(),
         ssh_key: None,
+        programs: Programs::default(),
     };
     let collect = work.collect();
+    let hooks = work.take_programs();
     let path = directives
         .path
         .as_ref()
@@ -129,6 +134,19 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             }
         }
     }
+    let module_options = work.module_options();
+    for node in &directives.fence_kdump_nodes {
+        work.warnings.push(format!(
+            "{}:{}: the node {} is not told when this one dumps: fence_kdump is not supported yet",
+            directives.file, node.line, node.value
+        ));
+    }
+    for arguments in &directives.dracut_args {
+        work.warnings.push(format!(
+            "{}:{}: `{}` is for dracut and has no meaning here",
+            directives.file, arguments.line, arguments.value
+        ));
+    }
     for module in &directives.extra_modules {
         work.needs.push(Need {
             want: Want::Name(module.value.clone()),
@@ -158,6 +176,10 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             ssh_key: work.ssh_key,
             attempts,
             root,
+            debug_mem_level: directives.debug_mem_level.map_or(0, |at| at.value),
+            hooks,
+            programs: work.programs,
+            module_options,
             needs: work.needs,
             warnings: work.warnings,
         })
@@ -192,6 +214,7 @@ struct Work<'a> {
     needs: Vec<Need>,
     ways: Vec<Way>,
     ssh_key: Option<Vec<u8>>,
+    programs: Programs,
 }
 
 impl<'a> Work<'a> {
@@ -202,28 +225,11 @@ impl<'a> Work<'a> {
         });
     }
 
-    /// The collector's options, with what is not there yet refused.
-    fn collect(&mut self) -> CollectOptions {
-        let Some(at) = &self.directives.core_collector else {
-            return CollectOptions::standard();
-        };
-        let collect = at.value.clone();
-        if collect.format == Format::Elf {
-            self.mistake(
-                at.line,
-                "`core_collector makedumpfile -E` is not supported yet; accepted are `makedumpfile` without -E, and `cp` for \
-                 an unfiltered ELF copy"
-                    .to_owned(),
-            );
-        }
-        collect
-    }
-
     fn target(
         &mut self,
         at: &At<Target>,
         path: &str,
-        collect: &CollectOptions,
+        collect: &Collecting,
     ) -> Result<Goal, String> {
         let place = match &at.value {
             Target::Local { kind, device: name } => {
@@ -250,13 +256,21 @@ impl<'a> Work<'a> {
                 export,
                 is_version_4,
             } => self.nfs(server, export, *is_version_4, path)?,
+            Target::Ssh { .. } if collect.program.is_some() => {
+                return Err(
+                    "a program of `core_collector` cannot write to a server by ssh; accepted there are makedumpfile with \
+                     options, cp, dd and scp"
+                        .to_owned(),
+                );
+            }
             Target::Ssh { user, server, port } => self.ssh(user, server, *port, path)?,
         };
         Ok(Goal {
             role: Role::Configured,
             origin: format!("{}:{}", self.directives.file, at.line),
             place,
-            collect: collect.clone(),
+            collect: collect.options.clone(),
+            program: collect.program.clone(),
         })
     }
 }

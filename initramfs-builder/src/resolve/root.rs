@@ -2,10 +2,11 @@
 //! The file systems of the running system: what holds the save path, and the machine's own root.
 
 use super::device::{check_filesystem, supported};
+use super::program::Collecting;
 use super::{Goal, Place, Root, Work};
 use crate::filesystem::{self, Type};
 use crate::host::{Device, Mount};
-use config::{CollectOptions, Role};
+use config::Role;
 
 /// The program that starts the machine, where the first kernel's command line names none.
 const DEFAULT_INIT: &str = "/sbin/init";
@@ -22,11 +23,7 @@ struct Mounted<'a> {
 
 impl<'a> Work<'a> {
     /// The attempt at the file system that holds `path` on the running system.
-    pub(super) fn root_goal(
-        &mut self,
-        path: &str,
-        collect: &CollectOptions,
-    ) -> Result<Goal, String> {
+    pub(super) fn root_goal(&mut self, path: &str, collect: &Collecting) -> Result<Goal, String> {
         let found = self.mounted(path)?;
         let device = found.device;
         check_filesystem(found.fstype, device, &found.inside)?;
@@ -54,7 +51,8 @@ impl<'a> Work<'a> {
                 (false, _) => "as no target is set".to_owned(),
             },
             place,
-            collect: collect.clone(),
+            collect: collect.options.clone(),
+            program: collect.program.clone(),
         })
     }
 

@@ -5,8 +5,7 @@ use super::*;
 use crate::conf;
 use crate::host::tests::Tree;
 use crate::modules::closure::Chosen;
-use config::Compression;
-use config::{TargetSpec, record};
+use config::{CollectOptions, Compression, HookKind, TargetSpec, record};
 
 const DEVICES: &str = "\
 /dev/vda  size=1000000 bus_path=pci-0000:00:03.0 modules=virtio_pci,virtio_blk
@@ -443,4 +442,109 @@ fn the_record_reads_back_as_it_was_meant() {
     let text = record.to_string();
     assert_eq!(record::parse(&text).unwrap(), record, "{text}");
     assert!(text.contains(" path /my dumps\n"), "{text}");
+}
+
+/// A host with these programs, all of which can be run.
+fn with_programs(files: &[&str]) -> Tree {
+    use std::os::unix::fs::PermissionsExt as _;
+    let tree = Tree::new(&[("kdump.devices", DEVICES), ("proc/mounts", MOUNTS)]);
+    for file in files {
+        tree.write(file, b"#!/bin/sh\n");
+        let place = tree.0.join(file.trim_start_matches('/'));
+        std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    tree.write("bin/sh", b"a shell");
+    tree
+}
+
+#[test]
+fn hooks_are_in_the_order_in_which_they_run() {
+    let tree = with_programs(&[
+        "/etc/kdump/post.d/20b",
+        "/etc/kdump/post.d/10a",
+        "/etc/kdump/pre.d/x",
+        "/etc/kdump/emergency.d/y",
+        "/opt/pre",
+        "/opt/post",
+        "/opt/emergency",
+    ]);
+    tree.write("etc/kdump/pre.d/README", b"not a program");
+    let plan = on(
+        &tree.host(),
+        "raw /dev/vdb2\nkdump_emergency /opt/emergency\nkdump_post /opt/post\nkdump_pre /opt/pre\ndebug_mem_level 1",
+    )
+    .unwrap();
+    let record = plan.record(&[]).unwrap();
+    let hooks: Vec<_> = record.hooks.iter().map(|hook| hook.path).collect();
+    assert_eq!(
+        hooks,
+        [
+            "/opt/pre",
+            "/etc/kdump/pre.d/x",
+            "/etc/kdump/post.d/10a",
+            "/etc/kdump/post.d/20b",
+            "/opt/post",
+            "/etc/kdump/emergency.d/y",
+            "/opt/emergency"
+        ]
+    );
+    assert_eq!(
+        (record.hooks[0].kind, record.debug_mem_level),
+        (HookKind::Pre, 1)
+    );
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("pre.d/README is not executable")),
+        "{:?}",
+        plan.warnings
+    );
+    assert!(plan.programs.files().any(|(name, _)| name == "/bin/sh"));
+    let text = record.to_string();
+    assert_eq!(record::parse(&text).unwrap(), record, "{text}");
+}
+
+#[test]
+fn a_collector_that_is_not_built_in_comes_from_the_host() {
+    let tree = with_programs(&["/usr/bin/dumper"]);
+    let host = tree.host();
+    let plan = on(
+        &host,
+        "ext3 /dev/vdb1\ncore_collector dumper --all\ndefault reboot",
+    )
+    .unwrap();
+    let record = plan.record(&[]).unwrap();
+    assert_eq!(record.attempts[0].program, Some("/usr/bin/dumper --all"));
+    assert_eq!(record::parse(&record.to_string()).unwrap(), record);
+    for (text, said) in [
+        ("core_collector gzip", "there is no program `gzip`"),
+        (
+            "core_collector makedmpfile -c",
+            "built in are makedumpfile with options, cp, dd and scp",
+        ),
+        (
+            "kdump_pre /etc/kdump/nix",
+            "`kdump_pre`: reading /etc/kdump/nix",
+        ),
+        ("kdump_post /bin/sh", "/bin/sh is not executable"),
+        ("extra_bins /nix", "kdump.conf:1: reading /nix"),
+    ] {
+        let mistakes = on(&host, text).unwrap_err().to_string();
+        assert!(mistakes.contains(said), "{text}: {mistakes}");
+    }
+}
+
+#[test]
+fn options_reach_the_module_whatever_its_dashes() {
+    let plan = resolved("raw /dev/vdb2\noptions virtio_blk queue_depth=8 num_request_queues=1");
+    let chosen = [Chosen {
+        name: "virtio-blk".to_owned(),
+        by: String::new(),
+        bytes: vec![],
+    }];
+    let record = plan.record(&chosen).unwrap();
+    assert_eq!(
+        record.modules[0].options,
+        "queue_depth=8 num_request_queues=1"
+    );
 }
