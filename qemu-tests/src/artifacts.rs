@@ -76,6 +76,17 @@ pub fn vmcore() -> Result<PathBuf> {
     once(&BUILT, || build("kdumprd-collector", "vmcore", ""))
 }
 
+/// The service's command, statically linked: the first kernel's guest has no libraries.
+///
+/// # Errors
+/// It does not build.
+pub fn kdumpctl() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || {
+        build("kdumpctl", "kdumpctl", "-C target-feature=+crt-static")
+    })
+}
+
 /// The loader, statically linked: the first kernel's guest has no libraries.
 ///
 /// # Errors

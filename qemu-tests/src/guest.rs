@@ -3,6 +3,7 @@
 //!
 //! Its lines go through `/dev/kmsg`: what a program prints on the console itself is lost or torn at the panic.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +29,10 @@ pub struct FirstKernel {
     pub modules: Vec<&'static str>,
     /// Shell text that runs once the modules are loaded. `say` prints a line, `fail` ends the run.
     pub prepare: String,
+    /// Shell text that loads the capture kernel; none for `kexec -p` with the cycle's image.
+    pub load: Option<String>,
+    /// More files, by their absolute names.
+    pub files: Vec<(String, Vec<u8>)>,
     /// How it panics.
     pub crash: Crash,
 }
@@ -37,10 +42,15 @@ impl Default for FirstKernel {
         Self {
             modules: Vec::new(),
             prepare: String::new(),
+            load: None,
+            files: Vec::new(),
             crash: Crash::Sysrq,
         }
     }
 }
+
+/// The folders of every guest.
+const FOLDERS: [&str; 7] = ["bin", "sbin", "dev", "proc", "sys", "mnt", "harness"];
 
 /// What every guest of the harness begins with.
 const PRELUDE: &str = r#"#!/bin/busybox sh
@@ -59,10 +69,13 @@ done < /harness/modules
 . /harness/prepare
 "#;
 
-const LOAD_AND_CRASH: &str = r#"
+const LOAD: &str = r#"
 /sbin/kexec -p /harness/vmlinuz --initrd=/harness/capture.img \
     --reuse-cmdline --append="$(cat /harness/cmdline)" > /harness/said 2>&1 ||
     fail "kexec -p: $? $(cat /harness/said)"
+"#;
+
+const CRASH: &str = r#"
 [ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] || fail "kexec -p said nothing, and nothing is loaded"
 say "loaded"
 . /harness/crash
@@ -82,7 +95,24 @@ pub fn initramfs(
     first: &FirstKernel,
 ) -> Result<Vec<u8>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-    let mut cpio = worker(kernel, &first.modules, &first.prepare, LOAD_AND_CRASH)?;
+    let load = first.load.as_deref().unwrap_or(LOAD);
+    let mut cpio = worker(
+        kernel,
+        &first.modules,
+        &first.prepare,
+        &format!("{load}{CRASH}"),
+    )?;
+    let mut folders = BTreeSet::new();
+    for (name, bytes) in &first.files {
+        let name = name.trim_start_matches('/');
+        for (end, _) in name.match_indices('/') {
+            let folder = &name[..end];
+            if !FOLDERS.contains(&folder) && folders.insert(folder) {
+                cpio.folder(folder);
+            }
+        }
+        cpio.program(name, bytes);
+    }
     cpio.program("sbin/kexec", &read(kexec)?);
     cpio.file("harness/crash", first.crash.script().as_bytes());
     cpio.file("harness/cmdline", appended.as_bytes());
@@ -101,7 +131,7 @@ pub fn script(kernel: &Kernel, modules: &[&str], script: &str) -> Result<Vec<u8>
 
 fn worker(kernel: &Kernel, modules: &[&str], prepare: &str, end: &str) -> Result<Cpio> {
     let mut cpio = Cpio::new();
-    for folder in ["bin", "sbin", "dev", "proc", "sys", "mnt", "harness"] {
+    for folder in FOLDERS {
         cpio.folder(folder);
     }
     cpio.device("dev/console", 5, 1);
@@ -116,6 +146,34 @@ fn worker(kernel: &Kernel, modules: &[&str], prepare: &str, end: &str) -> Result
     cpio.file("harness/modules", list.as_bytes());
     cpio.file("harness/prepare", prepare.as_bytes());
     Ok(cpio)
+}
+
+/// What an installed system has of its kernel: the file below `/boot`, these modules with what they need, and the lists of
+/// all modules.
+///
+/// # Errors
+/// The kernel does not have one of the modules, or a file cannot be read.
+pub fn installed_kernel(kernel: &Kernel, modules: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+    let release = &kernel.release;
+    let mut files = vec![(
+        format!("/boot/vmlinuz-{release}"),
+        fs::read(kernel.image())?,
+    )];
+    for entry in fs::read_dir(kernel.modules())? {
+        let path = entry?.path();
+        if path.is_file()
+            && let Some(name) = path.file_name().and_then(|name| name.to_str())
+        {
+            files.push((format!("/lib/modules/{release}/{name}"), fs::read(&path)?));
+        }
+    }
+    for module in load_order(kernel, modules)? {
+        let inside = Path::new(&module)
+            .strip_prefix(&kernel.root)
+            .with_context(|| format!("{module} is not below {}", kernel.root.display()))?;
+        files.push((format!("/{}", inside.display()), fs::read(&module)?));
+    }
+    Ok(files)
 }
 
 /// The modules' files in the order that the kernel's own tool would load them in.

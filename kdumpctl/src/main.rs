@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command `kdumpctl`: arguments, exit codes, and the order of what each command does.
+#![forbid(unsafe_code)]
+
+use initramfs_builder::error::{Mistake, Mistakes};
+use kdumpctl::crashkernel::{self, Done, Kernels};
+use kdumpctl::say::Say;
+use kdumpctl::setup::{Built, Setup, read_sysconfig};
+use kdumpctl::{has_program, lock, propagate, run};
+use kexec::Purpose;
+use lexopt::prelude::*;
+use std::path::Path;
+use std::process::{Command as Program, ExitCode};
+
+const HELP: &str = "\
+Usage: kdumpctl start | stop | restart | reload | rebuild | propagate | enable | disable
+       kdumpctl status [-v | --verbose] [--json]
+       kdumpctl showmem
+       kdumpctl get-default-crashkernel
+       kdumpctl reset-crashkernel [--kernel=KERNEL | --kernel=ALL]
+
+Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /etc/sysconfig/kdump say.
+
+  start                     check the configuration, build the image where it would differ from the one there is, load it
+                            with the capture kernel
+  stop                      drop what is loaded
+  restart                   both
+  reload                    load again what is there, without looking whether the image would differ
+  status                    say whether a crash would be captured; needs no root
+  rebuild                   build the image in any case
+  propagate                 make a key for the ssh targets of kdump.conf, and hand it to their servers
+  showmem                   print how much memory is reserved; needs no root
+  get-default-crashkernel   print the default of crashkernel=; needs no root
+  reset-crashkernel         set crashkernel= to the default, for the running kernel without --kernel; it counts from the
+                            next start of the machine on
+  enable, disable           start the service when the machine starts, or do not
+
+  -v, --verbose             with status: kernel, image, reservation and command line, too
+      --json                with status: all of that as JSON
+      --kernel=KERNEL       a kernel's file, or ALL
+  -h, --help                this text
+  -V, --version             the version
+
+Exit status: 0 done, and operational for status; 1 refused, failed, or wrong usage; 3 not operational, for status.
+";
+
+/// A crash would not be captured: as kdump-utils has it.
+const NOT_OPERATIONAL: u8 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Rebuild,
+    Propagate,
+    Enable,
+    Disable,
+    ResetCrashkernel,
+    Status,
+    Showmem,
+    DefaultCrashkernel,
+}
+
+impl Action {
+    const ALL: [(&'static str, Self); 12] = [
+        ("start", Self::Start),
+        ("stop", Self::Stop),
+        ("restart", Self::Restart),
+        ("reload", Self::Reload),
+        ("rebuild", Self::Rebuild),
+        ("propagate", Self::Propagate),
+        ("enable", Self::Enable),
+        ("disable", Self::Disable),
+        ("reset-crashkernel", Self::ResetCrashkernel),
+        ("status", Self::Status),
+        ("showmem", Self::Showmem),
+        ("get-default-crashkernel", Self::DefaultCrashkernel),
+    ];
+
+    const fn needs_root(self) -> bool {
+        !matches!(
+            self,
+            Self::Status | Self::Showmem | Self::DefaultCrashkernel
+        )
+    }
+
+    fn word(self) -> &'static str {
+        Self::ALL
+            .into_iter()
+            .find(|(_, action)| *action == self)
+            .map_or("", |(word, _)| word)
+    }
+}
+
+#[derive(Debug)]
+enum Command {
+    Help,
+    Version,
+    Do {
+        action: Action,
+        verbose: bool,
+        json: bool,
+        kernels: Kernels,
+    },
+}
+
+fn main() -> ExitCode {
+    match parse(lexopt::Parser::from_env()) {
+        Ok(Command::Help) => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Version) => {
+            println!("kdumpctl (kdumprd) {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Do {
+            action,
+            verbose,
+            json,
+            kernels,
+        }) => {
+            let root = Path::new("/");
+            // What is wrong with the file is said by what reads it in earnest.
+            let say = read_sysconfig(root).map_or(Say::default(), |sysconfig| Say::new(&sysconfig));
+            let result = match action {
+                Action::Status => Ok(status(root, verbose, json)),
+                Action::Showmem => showmem(),
+                Action::DefaultCrashkernel => default_crashkernel().map(|value| {
+                    println!("{value}");
+                    ExitCode::SUCCESS
+                }),
+                _ => as_root(action, &kernels, root, &say),
+            };
+            result.unwrap_or_else(|mistakes| {
+                for mistake in mistakes.0 {
+                    say.error(mistake);
+                }
+                ExitCode::FAILURE
+            })
+        }
+        Err(error) => {
+            eprintln!("kdumpctl: {error}; see kdumpctl --help");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn as_root(
+    action: Action,
+    kernels: &Kernels,
+    root: &Path,
+    say: &Say,
+) -> Result<ExitCode, Mistakes> {
+    debug_assert!(action.needs_root());
+    if !rustix::process::geteuid().is_root() {
+        return Err(Mistake::new(format!(
+            "`kdumpctl {}` changes the machine and needs root; `status`, `showmem`, `get-default-crashkernel` and `mkkdumprd \
+             plan` do not",
+            action.word()
+        ))
+        .into());
+    }
+    let _lock = lock(|| {
+        say.warning("another kdumpctl holds the kdump lock; waiting until it is done");
+    })?;
+    let name = match action {
+        Action::Start => "Starting",
+        Action::Stop => "Stopping",
+        Action::Restart => "Restarting",
+        Action::Reload => "Reloading",
+        _ => "",
+    };
+    let result = match action {
+        Action::Start => start(root, say),
+        Action::Stop => stop(say),
+        Action::Restart => stop(say).and_then(|()| start(root, say)),
+        Action::Reload => stop(say).and_then(|()| load(&read_setup(root, say)?, say)),
+        Action::Rebuild => build(&read_setup(root, say)?, true, say),
+        Action::Propagate => propagate::run_all(&Setup::read(root)?.directives, say),
+        Action::Enable => service("enable"),
+        Action::Disable => service("disable"),
+        _ => reset_crashkernel(kernels, say),
+    };
+    if !name.is_empty() {
+        match &result {
+            Ok(()) => say.info(format_args!("{name} kdump: [OK]")),
+            Err(_) => say.error(format_args!("{name} kdump: [FAILED]")),
+        }
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn read_setup(root: &Path, say: &Say) -> Result<Setup, Mistakes> {
+    let setup = Setup::read(root)?;
+    for warning in &setup.sysconfig.warnings {
+        say.warning(format_args!("warning: {warning}"));
+    }
+    Ok(setup)
+}
+
+fn start(root: &Path, say: &Say) -> Result<(), Mistakes> {
+    if reserved()? == 0 {
+        return Err(Mistake::new(format!(
+            "no memory is reserved for a capture kernel; `kdumpctl reset-crashkernel` sets crashkernel={} for the next start \
+             of the machine",
+            default_crashkernel().unwrap_or("256M")
+        ))
+        .into());
+    }
+    let setup = read_setup(root, say)?;
+    if is_loaded()? {
+        say.warning("Kdump already running: [WARNING]");
+        return Ok(());
+    }
+    build(&setup, false, say)?;
+    load(&setup, say)
+}
+
+fn build(setup: &Setup, always: bool, say: &Say) -> Result<(), Mistakes> {
+    let image = setup.image.display();
+    if always {
+        say.info(format_args!("Rebuilding {image}"));
+    }
+    let (built, warnings) = setup.build(always)?;
+    for warning in warnings {
+        say.warning(format_args!("warning: {warning}"));
+    }
+    match built {
+        Built::Written => say.info(format_args!("{image} is written")),
+        Built::Unchanged => say.debug(format_args!("{image} is as it should be")),
+        Built::Kept => say.info(format_args!("{image} is taken as it is: force_no_rebuild")),
+    }
+    Ok(())
+}
+
+fn load(setup: &Setup, say: &Say) -> Result<(), Mistakes> {
+    let line = setup.command_line()?;
+    say.debug(format_args!("command line: {line}"));
+    kexec::load(Purpose::Crash, &setup.kernel, Some(&setup.image), &line)
+        .map_err(|error| Mistake::new(error.to_string()))?;
+    say.info("kexec: loaded kdump kernel");
+    Ok(())
+}
+
+fn stop(say: &Say) -> Result<(), Mistakes> {
+    kexec::unload(Purpose::Crash).map_err(|error| Mistake::new(error.to_string()))?;
+    say.info("kexec: unloaded kdump kernel");
+    Ok(())
+}
+
+fn is_loaded() -> Result<bool, Mistake> {
+    kexec::is_loaded(Purpose::Crash).map_err(|error| Mistake::new(error.to_string()))
+}
+
+fn reserved() -> Result<u64, Mistake> {
+    kexec::reserved_bytes().map_err(|error| Mistake::new(error.to_string()))
+}
+
+/// What cannot be found out is said where it would stand: whether a crash is captured does not depend on it.
+fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
+    let loaded = is_loaded();
+    let operational = matches!(loaded, Ok(true));
+    let setup = Setup::read(root);
+    let line = setup
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(Setup::command_line);
+    let reserved = reserved();
+    if json {
+        let text = |result: Result<String, String>| match result {
+            Ok(text) => serde_json::Value::String(text),
+            Err(_) => serde_json::Value::Null,
+        };
+        let of = |file: fn(&Setup) -> String| {
+            text(setup.as_ref().map(file).map_err(ToString::to_string))
+        };
+        println!(
+            "{}",
+            serde_json::json!({
+                "operational": operational,
+                "reserved_bytes": reserved.as_ref().ok(),
+                "kernel": of(|setup| setup.kernel.display().to_string()),
+                "release": of(|setup| setup.release.clone()),
+                "image": of(|setup| setup.image.display().to_string()),
+                "image_is_there": setup.as_ref().is_ok_and(|setup| setup.image.is_file()),
+                "command_line": text(line.clone().map_err(|mistakes| mistakes.to_string())),
+                "mistakes": setup.as_ref().err().map_or(Vec::new(), |mistakes| {
+                    mistakes.0.iter().map(ToString::to_string).collect::<Vec<_>>()
+                }),
+            })
+        );
+    } else {
+        match &loaded {
+            Ok(true) => println!("Kdump is operational"),
+            Ok(false) => println!("Kdump is not operational"),
+            Err(mistake) => println!("Kdump is not operational: {mistake}"),
+        }
+        if verbose {
+            match &reserved {
+                Ok(bytes) => println!("reserved:     {} MB", bytes >> 20),
+                Err(mistake) => println!("reserved:     {mistake}"),
+            }
+            match &setup {
+                Ok(setup) => {
+                    let there = if setup.image.is_file() {
+                        ""
+                    } else {
+                        " (not built yet)"
+                    };
+                    println!("kernel:       {}", setup.kernel.display());
+                    println!("image:        {}{there}", setup.image.display());
+                }
+                Err(mistakes) => println!("set-up:       {mistakes}"),
+            }
+            match &line {
+                Ok(line) => println!("command line: {line}"),
+                Err(mistakes) => println!("command line: {mistakes}"),
+            }
+        }
+    }
+    if operational {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_OPERATIONAL)
+    }
+}
+
+fn showmem() -> Result<ExitCode, Mistakes> {
+    println!("Reserved {}MB memory for crash kernel", reserved()? >> 20);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn default_crashkernel() -> Result<&'static str, Mistakes> {
+    let architecture = std::env::consts::ARCH;
+    crashkernel::default_for(architecture)
+        .ok_or_else(|| Mistake::new(format!("there is no default for {architecture}")).into())
+}
+
+fn reset_crashkernel(kernels: &Kernels, say: &Say) -> Result<(), Mistakes> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_err(|error| Mistake::new(format!("reading the running kernel's release: {error}")))?;
+    match crashkernel::set(kernels, default_crashkernel()?, release.trim())? {
+        Done::Changed(what) => {
+            say.info(format_args!(
+                "{what}; it counts from the next start of the machine on"
+            ));
+            Ok(())
+        }
+        Done::ByHand(what) => Err(Mistake::new(what).into()),
+    }
+}
+
+fn service(word: &str) -> Result<(), Mistakes> {
+    if has_program("systemctl") {
+        return run(Program::new("systemctl").args([word, "kdump.service"]));
+    }
+    if has_program("chkconfig") {
+        let state = if word == "enable" { "on" } else { "off" };
+        return run(Program::new("chkconfig").args(["kdump", state]));
+    }
+    Err(Mistake::new(format!(
+        "neither systemctl nor chkconfig is there to {word} the service; have `kdumpctl start` run when the machine starts"
+    ))
+    .into())
+}
+
+fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut found: Option<Action> = None;
+    let (mut verbose, mut json, mut kernel) = (false, false, None);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
+            Short('v') | Long("verbose") => verbose = true,
+            Long("json") => json = true,
+            Long("kernel") => kernel = Some(arguments.value()?.string()?),
+            Value(value) => {
+                let word = value.string()?;
+                let known = Action::ALL.into_iter().find(|(known, _)| *known == word);
+                let (_, action) = known.ok_or_else(|| {
+                    let words = Action::ALL.map(|(word, _)| word).join(", ");
+                    format!("unknown command `{word}`; there are {words}")
+                })?;
+                if found.replace(action).is_some() {
+                    return Err("one command at a time".into());
+                }
+            }
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    let action = found.ok_or("a command is missing")?;
+    if (verbose || json) && action != Action::Status {
+        return Err("--verbose and --json are for status".into());
+    }
+    if kernel.is_some() && action != Action::ResetCrashkernel {
+        return Err("--kernel is for reset-crashkernel".into());
+    }
+    Ok(Command::Do {
+        action,
+        verbose,
+        json,
+        kernels: match kernel.as_deref() {
+            None => Kernels::Running,
+            Some("ALL") => Kernels::All,
+            Some(kernel) => Kernels::One(kernel.to_owned()),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, lexopt::Error> {
+        parse(lexopt::Parser::from_args(arguments))
+    }
+
+    #[test]
+    fn every_command_has_its_word_and_is_in_the_help() {
+        for (word, expected) in Action::ALL {
+            let Ok(Command::Do { action, .. }) = parsed(&[word]) else {
+                panic!("{word}");
+            };
+            assert_eq!((action, action.word()), (expected, word));
+            assert!(HELP.contains(word), "{word}");
+        }
+        let Ok(Command::Do { kernels, .. }) = parsed(&["reset-crashkernel", "--kernel=ALL"]) else {
+            panic!("not taken");
+        };
+        assert_eq!(kernels, Kernels::All);
+    }
+
+    #[test]
+    fn only_what_changes_nothing_needs_no_root() {
+        let free: Vec<_> = Action::ALL
+            .into_iter()
+            .filter(|(_, action)| !action.needs_root())
+            .map(|(word, _)| word)
+            .collect();
+        assert_eq!(free, ["status", "showmem", "get-default-crashkernel"]);
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_wrong() {
+        for (arguments, part) in [
+            (&[][..], "a command is missing"),
+            (&["begin"], "unknown command `begin`; there are start, stop"),
+            (&["start", "stop"], "one command at a time"),
+            (&["start", "--json"], "for status"),
+            (&["status", "--kernel=x"], "for reset-crashkernel"),
+            (&["status", "--frob"], "frob"),
+        ] {
+            let error = parsed(arguments).err().unwrap().to_string();
+            assert!(error.contains(part), "{arguments:?}: {error}");
+        }
+    }
+}
