@@ -26,6 +26,7 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   --compress HOW      none, gzip or xz; gzip without this option
   -o, --output IMAGE  the image to write
   -h, --help          this text
+      --man           this text as a manual page, in roff
   -V, --version       the version
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage.
@@ -33,6 +34,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage.
 
 enum Command {
     Help,
+    Manual,
     Version,
     Build(Request, PathBuf),
     Plan(Request),
@@ -62,6 +64,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Mistakes> {
     match command {
         Command::Help => print(HELP.as_bytes()),
+        Command::Manual => {
+            print(manual::page("mkkdumprd", "build the kdump initramfs", HELP).as_bytes())
+        }
         Command::Version => {
             print(format!("mkkdumprd (kdumprd) {}\n", env!("CARGO_PKG_VERSION")).as_bytes())
         }
@@ -160,6 +165,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         let (slot, name) = match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
+            Long("man") => return Ok(Command::Manual),
             Short('V') | Long("version") => return Ok(Command::Version),
             Long("conf") => (&mut options.conf, "--conf"),
             Long("kver") => (&mut options.kernel, "--kver"),

@@ -27,6 +27,11 @@
 //! | 20 | a server that does not answer a ping is taken for dead | nothing pings, the server's own answer counts; `ssh_client.rs`, `a_slow_server_is_waited_for` |
 //! | 21 | a server's address is frozen when the image is built | the name is asked for again at the crash; the tests of `targets` `net/resolve.rs` |
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what fails here fails the test; helpers are no tests to clippy"
+)]
+
 use config::{Compression, HookKind};
 use initramfs_builder::conf;
 use initramfs_builder::error::Mistakes;

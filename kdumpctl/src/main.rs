@@ -39,6 +39,7 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
       --json                with status: all of that as JSON
       --kernel=KERNEL       a kernel's file, or ALL
   -h, --help                this text
+      --man                 this text as a manual page, in roff
   -V, --version             the version
 
 Exit status: 0 done, and operational for status; 1 refused, failed, or wrong usage; 3 not operational, for status.
@@ -97,6 +98,7 @@ impl Action {
 #[derive(Debug)]
 enum Command {
     Help,
+    Manual,
     Version,
     Do {
         action: Action,
@@ -110,6 +112,13 @@ fn main() -> ExitCode {
     match parse(lexopt::Parser::from_env()) {
         Ok(Command::Help) => {
             print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Manual) => {
+            print!(
+                "{}",
+                manual::page("kdumpctl", "have crashes of this machine captured", HELP)
+            );
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {
@@ -373,6 +382,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
+            Long("man") => return Ok(Command::Manual),
             Short('V') | Long("version") => return Ok(Command::Version),
             Short('v') | Long("verbose") => verbose = true,
             Long("json") => json = true,

@@ -34,6 +34,7 @@ kexec_file_load(2).
   -c, --kexec-syscall       taken too, with a warning
   -a, --kexec-syscall-auto  taken too
   -h, --help                this text
+      --man                 this text as a manual page, in roff
   -V, --version             the version
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage; of -S as it says.
@@ -42,6 +43,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage; of -S as it says.
 #[derive(Debug)]
 enum Command {
     Help,
+    Manual,
     Version,
     Execute,
     Unload(Purpose),
@@ -80,6 +82,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Help => print!("{HELP}"),
+        Command::Manual => print!(
+            "{}",
+            manual::page("kexec", "load, drop and start kernels", HELP)
+        ),
         Command::Version => println!("kexec (kdumprd) {}", env!("CARGO_PKG_VERSION")),
         Command::Execute => match kexec::execute()? {},
         Command::Unload(purpose) => kexec::unload(purpose)?,
@@ -148,6 +154,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             }
             Long("reuse-cmdline") => reuse = true,
             Short('h') | Long("help") => return Ok(Command::Help),
+            Long("man") => return Ok(Command::Manual),
             Short('V' | 'v') | Long("version") => return Ok(Command::Version),
             Value(value) => once(&mut kernel, value, "the kernel")?,
             _ => return Err(argument.unexpected()),
