@@ -37,12 +37,23 @@ folder=$1
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 mkdir -p /run/rpcbind /run/ganesha
+# ganesha finds the export's file system there; a system that nothing has booted yet has none.
+if ! [ -e /etc/mtab ]; then
+    cp -a /etc /run/etc
+    ln -s /proc/self/mounts /run/etc/mtab
+    mount --bind /run/etc /etc
+fi
 ip link set lo up
 rpcbind -f -w &
 ganesha.nfsd -F -f "$folder/ganesha.conf" -L "$folder/ganesha.log" -p /run/ganesha.pid > "$folder/ganesha.out" 2>&1 &
 echo $! > "$folder/ganesha.pid"
 for try in $(seq 300); do
-    if (exec 3<> /dev/tcp/127.0.0.1/$2) 2> /dev/null; then echo ready; break; fi
+    if (exec 3<> /dev/tcp/127.0.0.1/$2) 2> /dev/null; then
+        # It serves nothing all the same when the export was refused.
+        if grep -q 'No export entries' "$folder/ganesha.log"; then exit 1; fi
+        echo ready
+        break
+    fi
     sleep 0.1
 done
 wait
