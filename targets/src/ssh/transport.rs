@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets to and from the server: version lines, protection, exchanges of keys, and what a server may say at any time.
+//! Packets to and from the server: protection, waiting, and what a server may say at any time.
 //!
 //! Source: RFC 4253.
 
-use super::algorithms::{INIT_BYTES, Offer};
+mod keys;
+mod versions;
+
+use super::algorithms::Offer;
 use super::error::SshError;
-use super::exchange::{Secret, Transcript};
 use super::message;
 use super::random::Random;
 use super::stream::{Stream, Want};
@@ -21,8 +23,6 @@ use packet_cipher::{Cipher, LENGTH_BYTES, TAG_BYTES};
 const VERSION: &[u8] = b"SSH-2.0-kdumprd";
 /// The longest packet that everybody must take. Source: RFC 4253 section 6.1.
 const MAX_PACKET_BYTES: u32 = 35_000;
-/// The most bytes before the server's version line.
-const MAX_PREAMBLE_BYTES: usize = 8192;
 /// Length, padding length, the longest padding and tag.
 const OVERHEAD_BYTES: usize = LENGTH_BYTES + 1 + 20 + TAG_BYTES;
 /// The bytes that a buffer for packets from the server has: one of the longest.
@@ -157,42 +157,6 @@ impl<'b, S: Stream> Transport<'b, S> {
     /// Values of a payload, behind its kind.
     pub(crate) fn reader(&self, payload: &Payload) -> Reader<'_> {
         Reader(self.bytes(payload).get(1..).unwrap_or_default())
-    }
-
-    fn versions(&mut self, until: Duration) -> Result<(), SshError> {
-        self.queue_bytes(VERSION)?;
-        self.queue_bytes(b"\r\n")?;
-        self.flush()?;
-        let mut passed = 0_usize;
-        loop {
-            let held = self.input.get(self.received.clone()).unwrap_or_default();
-            let Some(end) = held.iter().position(|&byte| byte == b'\n') else {
-                if held.len().saturating_add(passed) > MAX_PREAMBLE_BYTES {
-                    return Err(SshError::Version(Text::new(first_line(held))));
-                }
-                self.fill(until)?;
-                continue;
-            };
-            let line = held.get(..end).unwrap_or_default();
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let is_version = line.starts_with(b"SSH-");
-            if is_version {
-                self.server_version = Text::new(line);
-                let is_two = line.starts_with(b"SSH-2.0-") || line.starts_with(b"SSH-1.99-");
-                if !is_two || self.server_version.is_cut() {
-                    return Err(SshError::Version(Text::new(line)));
-                }
-            }
-            let used = end.saturating_add(1);
-            passed = passed.saturating_add(used);
-            self.received.start = self.received.start.saturating_add(used);
-            if is_version {
-                return Ok(());
-            }
-            if passed > MAX_PREAMBLE_BYTES {
-                return Err(SshError::Protocol("it talks and talks before it begins"));
-            }
-        }
     }
 
     fn queue_bytes(&mut self, bytes: &[u8]) -> Result<(), SshError> {
@@ -506,117 +470,6 @@ impl<'b, S: Stream> Transport<'b, S> {
         }
     }
 
-    /// Nothing but the exchange may be sent now: the server's part is still to come.
-    pub(crate) const fn is_exchanging(&self) -> bool {
-        self.offered.is_some()
-    }
-
-    /// Begins an exchange of new keys when these have served long enough.
-    pub(crate) fn renew_keys(&mut self) -> Result<(), SshError> {
-        // Packets are numbered with 32 bits, and no number may come twice under one key.
-        let is_due = self.used_bytes >= self.limits.rekey_bytes
-            || self.sealed >= 1 << 31
-            || self.opened >= 1 << 31;
-        if is_due && !self.is_exchanging() {
-            self.offer_keys()?;
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn offer_keys(&mut self) -> Result<(), SshError> {
-        let cookie = self
-            .random
-            .next()
-            .first_chunk()
-            .copied()
-            .unwrap_or_default();
-        let offer = self.offer;
-        self.queue(INIT_BYTES, |writer| offer.write(&cookie, writer))?;
-        self.offered = Some(cookie);
-        Ok(())
-    }
-
-    /// Agrees on keys: `init` is the server's offer.
-    fn exchange(&mut self, init: Payload, until: Duration) -> Result<(), SshError> {
-        let is_first = self.session.is_none();
-        let cookie = match self.offered {
-            Some(cookie) => cookie,
-            None => {
-                self.offer_keys()?;
-                self.offered.unwrap_or_default()
-            }
-        };
-        let agreed = self.offer.agree(self.bytes(&init))?;
-        if is_first {
-            self.is_strict = agreed.is_strict;
-        }
-        let mut ours = [0; INIT_BYTES];
-        let mut writer = Writer::new(&mut ours);
-        self.offer.write(&cookie, &mut writer);
-        let ours = writer.done().ok_or(SshError::TooLong("our offer"))?;
-        let transcript = Transcript::new(
-            [VERSION, self.server_version.as_bytes()],
-            [ours, self.bytes(&init)],
-        );
-        let (secret, share) = Secret::new(agreed.agreement, self.random);
-        self.queue(128, |writer| {
-            writer.u8(message::KEX_ECDH_INIT);
-            writer.string(&share);
-        })?;
-        self.flush()?;
-        if agreed.skips_one {
-            self.packet(until)?;
-        }
-        let answer = self.exchange_packet(message::KEX_ECDH_REPLY, is_first, until)?;
-        let keys = transcript.finish(
-            self.bytes(&answer),
-            &secret,
-            &share,
-            self.offer.pinned,
-            agreed.host_key,
-        )?;
-        let session = *self.session.get_or_insert(keys.hash);
-        self.queue(8, |writer| writer.u8(message::NEWKEYS))?;
-        self.flush()?;
-        let (key, nonce) = keys.derive(&session, b'A', b'C');
-        self.sealer = agreed.to_server.with_keys(&key, &nonce);
-        self.exchange_packet(message::NEWKEYS, is_first, until)?;
-        let (key, nonce) = keys.derive(&session, b'B', b'D');
-        self.opener = agreed.to_client.with_keys(&key, &nonce);
-        if self.is_strict {
-            (self.sealed, self.opened) = (0, 0);
-        }
-        self.offered = None;
-        self.used_bytes = 0;
-        Ok(())
-    }
-
-    /// The packet of an exchange that must come now.
-    fn exchange_packet(
-        &mut self,
-        kind: u8,
-        is_first: bool,
-        until: Duration,
-    ) -> Result<Payload, SshError> {
-        loop {
-            let payload = self.packet(until)?;
-            if self.kind(&payload) == kind {
-                return Ok(payload);
-            }
-            self.noise(&payload)?;
-            // Noise in the first exchange is how the Terrapin attack begins (CVE-2023-48795).
-            if is_first && self.is_strict {
-                return Err(SshError::Protocol(
-                    "a message out of place in the key exchange",
-                ));
-            }
-            if now() >= until {
-                return Err(SshError::TimedOut);
-            }
-        }
-    }
-
     /// Says that this side ends the connection. The other side may be gone already, so that nothing comes of a failure.
     pub(crate) fn disconnect(&mut self) {
         let said = self.queue(64, |writer| {
@@ -639,11 +492,4 @@ fn broken(error: IoError) -> SshError {
         EPIPE | ECONNRESET => SshError::Closed,
         error => SshError::Io(error),
     }
-}
-
-fn first_line(bytes: &[u8]) -> &[u8] {
-    bytes
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default()
 }
