@@ -42,4 +42,5 @@ pub mod saved;
 pub mod scene;
 pub mod server;
 pub mod setup;
+pub mod vlan;
 pub mod vm;
