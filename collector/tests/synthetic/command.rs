@@ -680,6 +680,17 @@ fn the_log_goes_to_a_file_or_to_standard_output() {
     let folder = Folder::of("dmesg", machine);
     folder.good("--dump-dmesg core log");
     assert_eq!(String::from_utf8(folder.read("log")).unwrap(), text);
+    // As `kdump-save` of openSUSE's kdump calls it, which reads release and time from standard error.
+    let output = folder.run("-F --message-level 8 --dump-dmesg core");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
+    let said = String::from_utf8(output.stderr).unwrap();
+    for line in ["OSRELEASE=6.12.", "CRASHTIME=1700000000"] {
+        assert!(
+            said.lines().any(|said| said.starts_with(line)),
+            "{line}: {said}"
+        );
+    }
     assert_eq!(folder.good("--dump-dmesg -F core"), text);
     folder.good("-c -d 31 core dump");
     assert_eq!(folder.good("--dump-dmesg -F dump"), text);
@@ -850,4 +861,19 @@ fn thousands_of_segments_are_read() {
     folder.write("many", &bytes);
     let said = folder.good("verify many");
     assert!(said.contains("5000 pages can be read"), "{said}");
+}
+
+/// As kdump-utils' `kdumpctl` does with a raw device, on which there is more behind the dump, or something else.
+#[test]
+fn a_raw_device_is_turned_back_up_to_the_end_mark() {
+    let folder = Folder::new("raw-device");
+    folder.good("-d 31 core direct");
+    let mut device = folder.run("-F -d 31 core").stdout;
+    device.extend([0xa5; 100_000]);
+    let output = folder.fed("-R saved", &device);
+    assert!(output.status.success());
+    assert!(folder.read("saved") == folder.read("direct"));
+    let output = folder.fed("-R other", &[0; 8192]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!folder.exists("other"));
 }
