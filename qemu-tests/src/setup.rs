@@ -49,6 +49,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("dropbear", "dropbear-bin"),
     ("cc", "gcc"),
+    // libFuzzer is C++.
+    ("c++", "g++"),
 ];
 
 /// A kernel of the distribution, by the metapackage that always names the newest release.

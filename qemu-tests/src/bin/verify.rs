@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use qemu_tests::run::run;
 use qemu_tests::vm::target_folder;
 use qemu_tests::{matrix, setup};
 
@@ -196,6 +197,13 @@ fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
             tests: true,
         });
     }
+    if FUZZ.contains(only) {
+        steps.push(Step {
+            name: FUZZ.to_owned(),
+            command: fuzz(full, sum)?,
+            tests: true,
+        });
+    }
     steps.push(Step {
         name: "tests of the harness".to_owned(),
         command: cargo(&[
@@ -228,6 +236,56 @@ fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
         });
     }
     Ok(steps)
+}
+
+const FUZZ: &str = "fuzzing";
+
+/// The command that gives every target of the crate `fuzz` hostile input for a bounded time: mutations by coverage, or
+/// seeded ones where libFuzzer cannot be built.
+fn fuzz(full: bool, sum: &mut Sum) -> Result<Command> {
+    let folder = target_folder().join("fuzz");
+    let build = folder.join("build");
+    let manifest = workspace().join("fuzz/Cargo.toml");
+    let mut command = Command::new(setup::cargo());
+    command
+        .args(["run", "-q", "--release", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(&build)
+        .args(["--bin", "kdumprd-fuzz", "--", "--seconds"])
+        .arg(if full { "120" } else { "8" })
+        .arg("--folder")
+        .arg(&folder);
+    match libfuzzer(&manifest, &build) {
+        Ok(program) => {
+            command.arg("--libfuzzer").arg(program);
+        }
+        Err(error) => {
+            sum.skipped += 1;
+            let reason = format!("{FUZZ} by coverage (seeded mutations run instead) — {error:#}");
+            sum.skips.entry(reason).or_default();
+        }
+    }
+    Ok(command)
+}
+
+/// Builds libFuzzer's program for all targets. Without a sanitizer, which safe code needs less than speed, any compiler
+/// does; libFuzzer itself is C++.
+fn libfuzzer(manifest: &Path, build: &Path) -> Result<PathBuf> {
+    let tool = setup::cargo_tool("cargo-fuzz").context("no cargo-fuzz")?;
+    let folder = manifest.parent().context("no folder")?;
+    run(Command::new(tool)
+        .args(["build", "one", "--sanitizer", "none"])
+        .args(["--features", "libfuzzer", "--fuzz-dir"])
+        .arg(folder)
+        .arg("--target-dir")
+        .arg(build)
+        .current_dir(workspace()))
+    .context("libFuzzer does not build")?;
+    let program = build.join("x86_64-unknown-linux-gnu/release/one");
+    program
+        .canonicalize()
+        .with_context(|| format!("{} was not built", program.display()))
 }
 
 /// The names of the integration tests, in the order of the alphabet.

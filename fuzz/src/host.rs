@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Parsers besides the collector's: what init reads of its record and of disks, and what the builder reads of the host.
+
+use config::{CollectOptions, NetworkSpec};
+use targets::ssh::{UserKey, known_hosts};
+use targets::{partition_table, superblock};
+
+use crate::patches::{Base, Bytes};
+
+/// The sample of the record's own tests.
+fn sample() -> &'static str {
+    let tests = include_str!("../../config/src/record/tests.rs");
+    let start = tests
+        .split_once("const SAMPLE: &str = \"\\\n")
+        .expect("a sample")
+        .1;
+    start.split_once("\";").expect("its end").0
+}
+
+/// init's record.
+pub(crate) fn record(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        let _ = config::record::parse(text);
+    }
+}
+
+pub(crate) fn record_seeds() -> Vec<Vec<u8>> {
+    assert!(
+        config::record::parse(sample()).is_ok(),
+        "the sample is a record"
+    );
+    vec![sample().as_bytes().to_vec()]
+}
+
+/// The lines of a network, of an attempt's `core_collector`, and levels.
+pub(crate) fn words(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        let _ = NetworkSpec::parse(text);
+        let _ = CollectOptions::parse_core_collector(text);
+        let _ = config::collect::parse_levels(text);
+    }
+}
+
+pub(crate) fn words_seeds() -> Vec<Vec<u8>> {
+    let network = sample().split_once("network\n").expect("a network").1;
+    let network: String = network
+        .lines()
+        .take_while(|line| line.starts_with(' '))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let lines = [
+        "makedumpfile -l --message-level 7 -d 31",
+        "makedumpfile -c -d 1,31 -F",
+        "cp",
+        "scp -q",
+        "1,31",
+    ];
+    lines
+        .into_iter()
+        .map(|line| line.as_bytes().to_vec())
+        .chain([network.into_bytes()])
+        .collect()
+}
+
+/// What lies at the places of a disk that file systems and partition tables are known by; all else is zeros.
+const MARKS: [(usize, &[u8]); 16] = [
+    (0x438, &[0x53, 0xef]),
+    (0, b"XFSB"),
+    (0x1_0040, b"_BHRfS_M"),
+    (510, &[0x55, 0xaa]),
+    (0x36, b"FAT16   "),
+    (0x52, b"FAT32   "),
+    (3, b"EXFAT   "),
+    (3, b"NTFS    "),
+    (0x410, &[0x7f, 0x13]),
+    (0x400, &[0x10, 0x20, 0xf5, 0xf2]),
+    (512, b"EFI PART"),
+    (0x1be + 4, &[0xee]),
+    (512, b"LABELONE"),
+    (4096, &[0xfc, 0x4e, 0x2b, 0xa9]),
+    (0xff6, b"SWAPSPACE2"),
+    (0, b"LUKS\xba\xbe"),
+];
+/// Room for what lies farthest behind: btrfs' superblock.
+const DISK_BYTES: usize = 0x1_1000;
+
+fn disks() -> Vec<Vec<u8>> {
+    let mut disks = Vec::new();
+    for (at, mark) in MARKS {
+        let mut disk = vec![0; DISK_BYTES];
+        disk[at..at + mark.len()].copy_from_slice(mark);
+        // A partition table is known by this as well.
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disks.push(disk);
+    }
+    disks
+}
+
+/// A disk: the first byte chooses one, what follows are changes.
+pub(crate) fn disk(data: &[u8]) {
+    let Some((&number, changes)) = data.split_first() else {
+        return;
+    };
+    let mut disks = disks();
+    let count = disks.len();
+    let disk = disks.swap_remove(usize::from(number) % count);
+    let parts = vec![(0, 4096), (4096, 8192), (0x1_0000, DISK_BYTES)];
+    let bytes = Base { bytes: disk, parts }.changed(changes);
+    let _ = superblock::identify(&mut Bytes(&bytes));
+    for sector_bytes in [512, 4096] {
+        let mut seen = 0_u32;
+        let _ = partition_table::partitions(&mut Bytes(&bytes), sector_bytes, &mut |_| seen += 1);
+        assert!(seen < 100_000, "{seen} partitions in {} bytes", bytes.len());
+    }
+    let _ = partition_table::is_present(&mut Bytes(&bytes));
+}
+
+pub(crate) fn disk_seeds() -> Vec<Vec<u8>> {
+    (0..MARKS.len() as u8).map(|number| vec![number]).collect()
+}
+
+/// A private key's file, and one of known hosts.
+pub(crate) fn ssh_files(data: &[u8]) {
+    if let Ok(key) = UserKey::parse(data) {
+        let _ = key.public();
+    }
+    for line in known_hosts::lines(data) {
+        let _ = line.key();
+        let _ = line.is_about("server.example", 22);
+        let _ = line.is_about("10.0.2.2", 2222);
+    }
+}
+
+pub(crate) fn ssh_files_seeds() -> Vec<Vec<u8>> {
+    let known = "# hosts\n[10.0.2.2]:2222 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS\n\
+                 |1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS\n\
+                 @revoked *.example,!good.example ecdsa-sha2-nistp256 AAAA\n";
+    // The beginning of every unencrypted key file, and lengths behind it.
+    let mut binary = b"openssh-key-v1\0".to_vec();
+    for text in [&b"none"[..], b"none", b""] {
+        binary.extend((text.len() as u32).to_be_bytes());
+        binary.extend(text);
+    }
+    binary.extend(1_u32.to_be_bytes());
+    binary.extend([0, 0, 0, 51, 0, 0, 0, 11]);
+    binary.extend(b"ssh-ed25519");
+    binary.resize(200, 7);
+    let key = format!(
+        "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
+        base64(&binary)
+    );
+    vec![known.as_bytes().to_vec(), key.into_bytes()]
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let number = group
+            .iter()
+            .chain(&[0, 0])
+            .take(3)
+            .fold(0_u32, |sum, &byte| sum << 8 | u32::from(byte));
+        for place in 0..=group.len() {
+            let letter = LETTERS[(number >> (18 - 6 * place) & 63) as usize];
+            text.push(char::from(letter));
+        }
+        text.extend(std::iter::repeat_n('=', 3 - group.len()));
+    }
+    text
+}
+
+/// A `kdump.conf`.
+pub(crate) fn kdump_conf(data: &[u8]) {
+    let _ = initramfs_builder::conf::parse("kdump.conf", data);
+}
+
+pub(crate) fn kdump_conf_seeds() -> Vec<Vec<u8>> {
+    [
+        "ext4 UUID=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11\npath /var/crash\ncore_collector makedumpfile -l --message-level 7 -d 31\n",
+        "# a comment\nnet user@10.0.2.2\nsshkey /root/.ssh/kdump_id_rsa\nlink_delay 60\ndefault reboot\n",
+        "raw /dev/sda5\nfailure_action shell\nfinal_action poweroff\ndump_deadline 3600\n",
+        "nfs [fe80::1%eth0]:/export\nextra_modules \"a b\" c\ndisk_timeout 30\n",
+        "net 10.0.2.2:/export\nkdump_post /bin/x\noptions a b=c\nblacklist d\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// A kernel module.
+pub(crate) fn module(data: &[u8]) {
+    let _ = initramfs_builder::modules::modinfo::read(data);
+    let bytes = initramfs_builder::modules::modinfo::unsigned_bytes(data);
+    assert!(bytes <= data.len());
+}
+
+pub(crate) fn module_seeds() -> Vec<Vec<u8>> {
+    // A file header; a table of three sections: none, names, .modinfo.
+    let info = b"name=a\0depends=b,c\0vermagic=6.1.0 SMP\0softdep=pre: d\0";
+    let names = b"\0.shstrtab\0.modinfo\0";
+    let mut file = vec![0_u8; 64];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    file[16..20].copy_from_slice(&[1, 0, 62, 0]);
+    file[20] = 1;
+    let (names_at, info_at) = (64, 64 + names.len());
+    let table = (info_at + info.len()).next_multiple_of(8);
+    file[40..48].copy_from_slice(&(table as u64).to_le_bytes());
+    file[52] = 64;
+    file[58..64].copy_from_slice(&[64, 0, 3, 0, 1, 0]);
+    file.extend(names);
+    file.extend(info);
+    file.resize(table + 64, 0);
+    for (name, kind, at, length) in [
+        (1_u32, 3_u32, names_at, names.len()),
+        (11, 1, info_at, info.len()),
+    ] {
+        let mut section = [0_u8; 64];
+        section[..4].copy_from_slice(&name.to_le_bytes());
+        section[4..8].copy_from_slice(&kind.to_le_bytes());
+        section[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+        section[32..40].copy_from_slice(&(length as u64).to_le_bytes());
+        file.extend(section);
+    }
+    assert!(
+        initramfs_builder::modules::modinfo::read(&file).is_ok(),
+        "a module"
+    );
+    vec![[&file[..], b"~Module signature appended~\n"].concat(), file]
+}
