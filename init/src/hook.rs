@@ -13,7 +13,9 @@ use config::{HookKind, Record};
 use core::ffi::CStr;
 use core::fmt::{self, Write as _};
 use heapless::Vec;
-use rustix::process::{Signal, WaitStatus, kill_process, set_parent_process_death_signal, setsid};
+use rustix::process::{
+    Signal, WaitStatus, kill_process_group, set_parent_process_death_signal, setsid,
+};
 
 /// The longest path or argument of a program, with its final NUL.
 const ARGUMENT_BYTES: usize = 320;
@@ -134,7 +136,7 @@ impl Program {
             let _ = environment.push(vmcore.as_c_str());
         }
         let child = sys::fork(|| {
-            // Whoever waits for it may be killed; and what it starts itself goes with its group.
+            // Whoever waits for it may be killed; and what it starts itself is killed with its group.
             let _ = set_parent_process_death_signal(Some(Signal::KILL));
             let _ = setsid();
             let _ = sys::execve(file.as_c_str(), &words, &environment);
@@ -149,7 +151,7 @@ impl Program {
         loop {
             let left_ms = end_ms.saturating_sub(clock::now_ms());
             if left_ms == 0 {
-                let _ = kill_process(pid, Signal::KILL);
+                let _ = kill_process_group(pid, Signal::KILL);
                 let _ = watched.wait(KILL_MS);
                 return Ended::Late(limit_s);
             }

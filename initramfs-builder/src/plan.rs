@@ -4,7 +4,7 @@
 use crate::image::Item;
 use crate::modules::closure::Closure;
 use crate::resolve::{Goal, Resolved};
-use config::{FailureAction, FinalAction, Role};
+use config::{FailureAction, FinalAction, HookKind, Role};
 use std::fmt::{self, Write as _};
 
 /// Describes what an image will do.
@@ -75,6 +75,7 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         write_goal(text, resolved, number, goal, &next)?;
     }
 
+    write_hooks(text, resolved)?;
     writeln!(text, "\nWhen an attempt succeeds")?;
     writeln!(text, "  {}", final_action(resolved.final_action))?;
     writeln!(text, "\nWhen every attempt failed")?;
@@ -103,6 +104,34 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         resolved.final_action,
         Seconds(bounds.final_s)
     )
+}
+
+fn write_hooks(text: &mut String, resolved: &Resolved) -> fmt::Result {
+    if resolved.hooks.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nHooks, in this order; each has {}, then it is killed",
+        Seconds(resolved.deadlines.hook_s)
+    )?;
+    for (kind, path) in &resolved.hooks {
+        let when = match kind {
+            HookKind::Pre => format!(
+                "before the dump; if it fails: no dump, {}",
+                final_action(resolved.final_action)
+            ),
+            HookKind::PreFolder => "before the dump".to_owned(),
+            HookKind::PostFolder | HookKind::Post => {
+                "after each dump, with 0 or 1 as the argument and its path in VMCORE".to_owned()
+            }
+            HookKind::EmergencyFolder | HookKind::Emergency => {
+                "when every attempt failed".to_owned()
+            }
+        };
+        writeln!(text, "  {:<16} {path}  {when}", kind.word())?;
+    }
+    Ok(())
 }
 
 fn write_goal(
@@ -148,13 +177,19 @@ fn write_goal(
         .iter()
         .map(ToString::to_string)
         .collect();
-    writeln!(
-        text,
-        "  dumpfile: {}, compression {}, level {}",
-        goal.collect.format,
-        goal.collect.compression,
-        levels.join(", and when the target is full ")
-    )?;
+    match &goal.program {
+        Some(program) => writeln!(
+            text,
+            "  dumpfile: what `{program} /proc/vmcore DUMPFILE` writes"
+        )?,
+        None => writeln!(
+            text,
+            "  dumpfile: {}, compression {}, level {}",
+            goal.collect.format,
+            goal.collect.compression,
+            levels.join(", and when the target is full ")
+        )?,
+    }
     let reach = match goal.place.device() {
         Some(_) => ("wait for the device", bounds.device_s),
         None => ("bring up the network", bounds.network_s),

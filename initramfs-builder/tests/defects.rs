@@ -108,6 +108,14 @@ fn a_command_reaches_its_program_word_by_word() {
         Some("/opt/save --to x;y")
     );
     assert_eq!(plan.hooks, [(HookKind::Post, "/opt/save".to_owned())]);
+    let text = plan_of(&plan);
+    for line in [
+        "  dumpfile: what `/opt/save --to x;y /proc/vmcore DUMPFILE` writes",
+        "Hooks, in this order; each has 600 s, then it is killed",
+        "  kdump_post       /opt/save  after each dump, with 0 or 1 as the argument",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     // No shell reads it, so that what only a shell would understand is refused where it would be looked for.
     let said = tree.refusal("ext4 /dev/vda2\ncore_collector cat|gzip\n");
     assert!(said.contains("there is no program `cat|gzip`"), "{said}");
