@@ -4,6 +4,7 @@
 //! ```text
 //! DeviceSpec ─▶ device::wait ─▶ Found ─┬─▶ raw::Raw::open ────────────────────────────▶ Raw: Sink
 //!                                      └─▶ Filesystem::mount ─▶ Directory ─▶ create ─▶ FileSink: Sink
+//! Layer ─▶ layer::assemble ─▶ a device more for device::wait
 //! NetworkSpec ─▶ net::bring_up ─▶ Network ─▶ nfs::mount_export ─┘
 //! ```
 //! Each arrow is one call that `init` makes, so that its supervisor knows which step a stuck attempt was at. Every wait is
@@ -17,11 +18,11 @@
 pub mod bus_path;
 mod bytes;
 mod clock;
-mod crc;
 pub mod device;
 mod directory;
 pub mod filesystem;
 mod io;
+pub mod layer;
 mod mount_options;
 pub mod net;
 pub mod nfs;

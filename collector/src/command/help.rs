@@ -19,6 +19,7 @@ const OWN_USAGE: &str =
     "       NAME info FILE                             what FILE is and what it has
        NAME verify FILE                           read a dump back: every header field, every page
        NAME diff A B                              which pages two dumps have differently
+       NAME save-raw DEVICE FOLDER                recover the dump of a raw target, whole or cut short
 ";
 
 const NOTES: &str = "

@@ -17,6 +17,7 @@ mod reassemble;
 mod release;
 mod report;
 mod run;
+mod save_raw;
 mod stream;
 mod table;
 mod threads;
@@ -196,6 +197,12 @@ fn own(words: &[String]) -> Result<Option<ExitCode>, Failure> {
         ("info", [file]) => info::info(file).map(|()| Some(ExitCode::SUCCESS)),
         ("verify", [file]) => verify::verify(file).map(|good| Some(code(good))),
         ("diff", [a, b]) => diff::diff(a, b).map(|same| Some(code(same))),
+        ("save-raw", [device, folder]) => {
+            save_raw::save_raw(device, folder).map(|()| Some(ExitCode::SUCCESS))
+        }
+        ("save-raw", _) => Err(Failure::from(
+            "save-raw takes a device and a folder".to_owned(),
+        )),
         ("info" | "verify", _) => Err(Failure::from(format!("{word} takes one file"))),
         ("diff", _) => Err(Failure::trouble("diff takes two files".to_owned())),
         _ => Ok(None),

@@ -13,7 +13,7 @@
 
 use super::{Partition, Table, TableError};
 use crate::bytes::{Fields, Uuid, read_up_to, uuid};
-use crate::crc::crc32;
+use collector::crc::crc32;
 use collector::{IoError, Source};
 
 const HEADER_BYTES: usize = 92;

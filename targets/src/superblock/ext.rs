@@ -13,8 +13,8 @@
 
 use super::{Identity, Kind, Label};
 use crate::bytes::{Fields, Uuid, read_up_to};
-use crate::crc::crc32c_raw;
 use crate::text::Text;
+use collector::crc::crc32c_raw;
 use collector::{IoError, Source};
 use core::fmt;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two CRCs of disk structures. Sixteen-entry tables: a few KiB are checked once, and the image stays small.
+//! The two CRCs of disk structures, ours and of others. Sixteen-entry tables: a few KiB are checked once, and the image stays small.
 #![cfg_attr(
     not(test),
     warn(
@@ -56,12 +56,14 @@ static ISO: Table = Table::new(0xedb8_8320);
 static CASTAGNOLI: Table = Table::new(0x82f6_3b78);
 
 /// CRC-32 as in zlib and GPT, going on from `crc` (0 for a start).
-pub(crate) fn crc32(crc: u32, bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     !ISO.update(!crc, bytes)
 }
 
 /// CRC-32C without the last inversion, going on from `crc`: the form that Linux keeps in its file systems.
-pub(crate) fn crc32c_raw(crc: u32, bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32c_raw(crc: u32, bytes: &[u8]) -> u32 {
     CASTAGNOLI.update(crc, bytes)
 }
 

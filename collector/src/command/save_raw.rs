@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `save-raw DEVICE FOLDER`: brings a raw dump to where it is safe, a whole one or what there is of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+
+use collector::raw::{self, Control, ControlError, Part, State};
+use collector::{IoError, Source as _};
+
+use super::Failure;
+use super::input::{FileSource, io_error};
+use super::output::create;
+
+/// What is read and written at a time.
+const PIECE_BYTES: usize = 1 << 20;
+/// How many dumps of one minute have a directory.
+const MOST_NAMES: u32 = 1000;
+
+/// What was found on the device, and what became of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// There is no dump, or it was recovered before: why there is nothing to do.
+    Nothing(String),
+    /// A dump is in this folder now.
+    Saved {
+        folder: PathBuf,
+        /// It is whole. Else what is known of the cut.
+        cut: Option<String>,
+        /// What a person should know besides.
+        remarks: Vec<String>,
+    },
+}
+
+/// Recovers the dump, prints what came of it, and says whether all is well: a dump that was cut short is recovered too.
+pub(crate) fn save_raw(device: &Path, folder: &Path) -> Result<(), Failure> {
+    match recover(device, folder)? {
+        Outcome::Nothing(why) => println!("{}: nothing to recover: {why}", device.display()),
+        Outcome::Saved {
+            folder,
+            cut,
+            remarks,
+        } => {
+            for remark in remarks {
+                println!("{}: {remark}", device.display());
+            }
+            match cut {
+                None => println!(
+                    "{}: complete dump saved to {}",
+                    device.display(),
+                    folder.display()
+                ),
+                Some(why) => println!(
+                    "{}: INCOMPLETE dump saved to {}: {why}",
+                    device.display(),
+                    folder.display()
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How much of what is on the device is a dump.
+struct Extent {
+    control: Option<Control>,
+    bytes: u64,
+    name: String,
+    cut: Option<String>,
+}
+
+fn recover(device: &Path, folder: &Path) -> Result<Outcome, Failure> {
+    let mut source = FileSource::open(device)?;
+    let extent = match measure(&mut source, device)? {
+        Ok(extent) => extent,
+        Err(nothing) => return Ok(Outcome::Nothing(nothing)),
+    };
+    let place = make_folder(folder, &extent.name)?;
+    let mut remarks = Vec::new();
+    if let Some(control) = &extent.control {
+        for part in Part::ALL {
+            match save_part(&mut source, control, part, &place) {
+                Ok(true) => {}
+                Ok(false) => remarks.push(format!("{} is not there", part.name())),
+                Err(PartError::Damaged) => {
+                    remarks.push(format!("{} is damaged: left out", part.name()));
+                }
+                Err(PartError::Write(failure)) => return Err(failure),
+            }
+        }
+    }
+    let complete = extent.cut.is_none();
+    if extent.bytes > 0 {
+        save_dump(&mut source, extent.bytes, complete, &place)?;
+    }
+    sync_folder(&place)?;
+    // Everything is where it is safe: only now may the next dump have the device.
+    if let Some(control) = &extent.control {
+        mark_saved(&mut source, device, control)?;
+    }
+    Ok(Outcome::Saved {
+        folder: place,
+        cut: extent.cut,
+        remarks,
+    })
+}
+
+/// What there is to be recovered, or why there is nothing.
+fn measure(source: &mut FileSource, device: &Path) -> Result<Result<Extent, String>, Failure> {
+    let unreadable =
+        |error: IoError| Failure::from(format!("{}: reading it: {error}", device.display()));
+    let why = match raw::read_control(source) {
+        Ok(control) if control.is_saved => {
+            return Ok(Err(format!(
+                "the dump of {} was recovered before",
+                control.name
+            )));
+        }
+        Ok(control) => {
+            let cut = (control.state != State::Complete).then(|| {
+                format!(
+                    "it was {}, and has {} bytes",
+                    control.state, control.dump_bytes
+                )
+            });
+            return Ok(Ok(Extent {
+                bytes: control.dump_bytes,
+                name: control.name.as_str().to_owned(),
+                cut,
+                control: Some(control),
+            }));
+        }
+        Err(ControlError::Io(error)) => return Err(unreadable(error)),
+        Err(error) => error.to_string(),
+    };
+    // Another program's dump, or one whose end nobody knows any more.
+    let mut magic = [0; 8];
+    if source.size_bytes() >= 8 {
+        source.read_at(0, &mut magic).map_err(unreadable)?;
+    }
+    if magic != *b"KDUMP   " && !magic.starts_with(b"\x7fELF") {
+        return Ok(Err(why));
+    }
+    let bytes = raw::area_start(source.size_bytes()).unwrap_or(source.size_bytes());
+    Ok(Ok(Extent {
+        control: None,
+        bytes,
+        name: "recovered".to_owned(),
+        cut: Some(format!(
+            "{why}, so that where the dump ends is not known; all {bytes} bytes before it are there, and the device is left as \
+             it is"
+        )),
+    }))
+}
+
+/// A new folder for one dump, for its owner's eyes.
+fn make_folder(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let failed = |path: &Path, error: &io::Error| {
+        Failure::from(format!("making the folder {}: {error}", path.display()))
+    };
+    fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
+    for number in 0..MOST_NAMES {
+        let path = match number {
+            0 => folder.join(name),
+            _ => folder.join(format!("{name}.{number}")),
+        };
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&path, &error)),
+        }
+    }
+    Err(Failure::from(format!(
+        "{} has {MOST_NAMES} dumps of {name}; name another folder",
+        folder.display()
+    )))
+}
+
+enum PartError {
+    /// What is on the device is not what was written.
+    Damaged,
+    Write(Failure),
+}
+
+/// Saves a small file, and says whether there is one. What is damaged leaves no file.
+fn save_part(
+    source: &mut FileSource,
+    control: &Control,
+    part: Part,
+    place: &Path,
+) -> Result<bool, PartError> {
+    let stored = control.part(part);
+    let start = raw::area_start(control.device_bytes).unwrap_or(0);
+    if stored.bytes == 0 {
+        return Ok(false);
+    }
+    // A part has less than 1 MiB, whatever the control block says.
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    let crc = raw::read_part(
+        source,
+        start,
+        part,
+        stored.bytes,
+        &mut buffer,
+        &mut |piece| {
+            text.extend_from_slice(piece);
+            Ok(())
+        },
+    );
+    if crc != Ok(stored.crc) {
+        return Err(PartError::Damaged);
+    }
+    let file = place.join(part.name());
+    create(&file, false)
+        .map_err(Failure::from)
+        .and_then(|out| {
+            out.write_all_at(&text, 0)
+                .and_then(|()| out.sync_all())
+                .map_err(|error| in_path(&file, &error))
+        })
+        .map_err(PartError::Write)?;
+    Ok(true)
+}
+
+/// Copies the dumpfile, leaving out blocks of zeros, syncs it, and gives it its name.
+fn save_dump(
+    source: &mut FileSource,
+    bytes: u64,
+    complete: bool,
+    place: &Path,
+) -> Result<(), Failure> {
+    let file = place.join("vmcore-incomplete");
+    let out = create(&file, false)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut unreadable = 0_u64;
+    let mut offset = 0;
+    while offset < bytes {
+        let length = PIECE_BYTES.min(usize::try_from(bytes - offset).unwrap_or(PIECE_BYTES));
+        let data = &mut piece[..length];
+        if let Err(error) = source.read_at(offset, data) {
+            if complete {
+                return Err(Failure::from(format!(
+                    "reading the dump at byte {offset}: {error}; nothing was erased, and what there is of it is in {}",
+                    file.display()
+                )));
+            }
+            // Of a dump that is cut anyway, the rest is worth having.
+            unreadable += length as u64;
+        } else if data.iter().any(|&byte| byte != 0) {
+            out.write_all_at(data, offset)
+                .map_err(|error| in_path(&file, &error))?;
+        }
+        offset += length as u64;
+    }
+    out.set_len(bytes)
+        .and_then(|()| out.sync_all())
+        .map_err(|error| in_path(&file, &error))?;
+    if unreadable > 0 {
+        eprintln!(
+            "{}: {unreadable} bytes could not be read, and are zeros",
+            file.display()
+        );
+    }
+    if !complete {
+        return Ok(());
+    }
+    let named = place.join("vmcore");
+    fs::rename(&file, &named).map_err(|error| in_path(&named, &error))
+}
+
+fn sync_folder(place: &Path) -> Result<(), Failure> {
+    let above = place.parent().unwrap_or(Path::new("/"));
+    for folder in [place, above] {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| in_path(folder, &error))?;
+    }
+    Ok(())
+}
+
+/// Lets the next dump have the device. Where another one came in the meantime, it is that one's.
+fn mark_saved(source: &mut FileSource, device: &Path, control: &Control) -> Result<(), Failure> {
+    if raw::read_control(source).as_ref() != Ok(control) {
+        return Err(Failure::from(format!(
+            "{}: another dump was begun while this one was copied; the copy may be of both",
+            device.display()
+        )));
+    }
+    let start = raw::area_start(control.device_bytes).unwrap_or(u64::MAX);
+    let mut saved = control.clone();
+    saved.is_saved = true;
+    OpenOptions::new()
+        .write(true)
+        .open(device)
+        .and_then(|file| {
+            file.write_all_at(&saved.encode(), start)?;
+            file.sync_all()
+        })
+        .map_err(|error| {
+            Failure::from(format!(
+                "{}: the dump is safe, but the device cannot be marked so: {}",
+                device.display(),
+                io_error(&error)
+            ))
+        })
+}
+
+fn in_path(path: &Path, error: &io::Error) -> Failure {
+    Failure::from(format!("{}: {error}", path.display()))
+}
