@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a dump goes: described, not opened.
 
+use crate::layer::Layers;
 use crate::network::Server;
 use core::fmt;
 
@@ -11,6 +12,8 @@ pub enum TargetSpec<'a> {
     Raw {
         /// The partition or disk.
         device: DeviceSpec<'a>,
+        /// What is on it may be lost: the administrator said so.
+        overwrite: bool,
     },
     /// A directory on a file system of a block device.
     Filesystem {
@@ -85,7 +88,7 @@ impl<'a> TargetSpec<'a> {
     #[must_use]
     pub const fn device(&self) -> Option<&DeviceSpec<'a>> {
         match self {
-            Self::Raw { device } | Self::Filesystem { device, .. } => Some(device),
+            Self::Raw { device, .. } | Self::Filesystem { device, .. } => Some(device),
             Self::Nfs { .. } | Self::Ssh { .. } => None,
         }
     }
@@ -103,7 +106,7 @@ impl<'a> TargetSpec<'a> {
 impl fmt::Display for TargetSpec<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Raw { device } => write!(f, "raw {device}"),
+            Self::Raw { device, .. } => write!(f, "raw {device}"),
             Self::Filesystem {
                 fstype,
                 device,
@@ -150,6 +153,8 @@ pub struct DeviceSpec<'a> {
     pub known_as: &'a str,
     /// Its size on the host, in bytes, when the builder could read it. A device of another size is another device.
     pub size_bytes: Option<u64>,
+    /// What must be put together before it is there.
+    pub layers: Layers,
 }
 
 impl fmt::Display for DeviceSpec<'_> {
@@ -177,6 +182,9 @@ pub enum DeviceId<'a> {
     /// Where the device is attached, in the grammar of udev's `ID_PATH`: `pci-0000:00:03.0`, with `-part2` for a
     /// partition.
     BusPath(&'a str),
+    /// What the disk calls itself for the whole world, as the kernel has it (`naa.…`), with `-part2` for a partition: the
+    /// same for every path to it.
+    Wwid(&'a str),
     /// The node's name below `/dev`, with the directory: `/dev/vda1`.
     Node(&'a str),
 }
@@ -190,6 +198,7 @@ impl<'a> DeviceId<'a> {
             Self::Label(value) => ("label", value),
             Self::PartUuid(value) => ("partuuid", value),
             Self::BusPath(value) => ("bus_path", value),
+            Self::Wwid(value) => ("wwid", value),
             Self::Node(value) => ("node", value),
         }
     }
@@ -202,6 +211,7 @@ impl<'a> DeviceId<'a> {
             "label" => Self::Label(value),
             "partuuid" => Self::PartUuid(value),
             "bus_path" => Self::BusPath(value),
+            "wwid" => Self::Wwid(value),
             "node" => Self::Node(value),
             _ => return None,
         })
@@ -215,6 +225,7 @@ impl fmt::Display for DeviceId<'_> {
             Self::Label(value) => write!(f, "LABEL={value}"),
             Self::PartUuid(value) => write!(f, "PARTUUID={value}"),
             Self::BusPath(value) => write!(f, "by-path/{value}"),
+            Self::Wwid(value) => write!(f, "WWID={value}"),
             Self::Node(value) => f.write_str(value),
         }
     }

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::date::date;
 use crate::dump::{self, Dumped, Input, Summary};
 use crate::fault::Faults;
-use crate::folder::Folder;
+use crate::folder::{Device, Folder};
 use crate::hook::{self, Program};
 use crate::kernel_log;
 use crate::log;
@@ -37,11 +37,11 @@ use heapless::{String, Vec};
 use rustix::fs::Mode;
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
-use targets::Name;
 use targets::device::{self, Found, Roots, Survey};
 use targets::filesystem::{self, Filesystem, Probed};
+use targets::layer;
 use targets::nfs::abandon;
-use targets::raw::Raw;
+use targets::raw::{Occupied, Raw};
 use targets::ssh::MEMORY_BYTES as CONNECTION_BYTES;
 
 /// What the manifest may have; far more than any had.
@@ -211,10 +211,10 @@ impl Run<'_> {
 
     fn make(&mut self, memory: &mut [u8]) -> Result<Place, Reason> {
         match &self.job.attempt.target {
-            TargetSpec::Raw { device } => {
-                let found = self.device(device)?;
+            TargetSpec::Raw { device, overwrite } => {
+                let found = self.device(device, memory)?;
                 let (vmcore, memory) = self.vmcore(memory)?;
-                self.raw(&found, vmcore, memory)
+                self.raw(&found, *overwrite, vmcore, memory)
             }
             TargetSpec::Filesystem {
                 fstype,
@@ -222,7 +222,7 @@ impl Run<'_> {
                 mount_options,
                 path,
             } => {
-                let found = self.device(device)?;
+                let found = self.device(device, memory)?;
                 let (vmcore, memory) = self.vmcore(memory)?;
                 let mount_point = mount_point(self.job.number)?;
                 // A journal to be replayed takes its time, recorded errors may be why a mount fails.
@@ -249,12 +249,15 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for the target's device.
-    fn device(&mut self, device: &DeviceSpec<'_>) -> Result<Found, Reason> {
+    /// Waits for the target's device, when everything below it is put together.
+    fn device(&mut self, device: &DeviceSpec<'_>, memory: &mut [u8]) -> Result<Found, Reason> {
         let job = self.job;
         self.enter(Step::Device);
         let mut survey = Survey::new();
         let patience = Duration::from_secs(u64::from(job.record.deadlines.device_s));
+        put_together(job.record, device, patience, memory, &mut || {
+            job.report.beat()
+        })?;
         device::wait(device, &Roots::SYSTEM, patience, &mut survey, &mut || {
             job.report.beat();
         })
@@ -285,6 +288,7 @@ impl Run<'_> {
     fn raw(
         &mut self,
         found: &Found,
+        overwrite: bool,
         mut vmcore: Input<'_>,
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
@@ -293,25 +297,26 @@ impl Run<'_> {
             // What is left after filtering is known when it is done.
             Format::Kdump | Format::Elf => 0,
         };
-        self.before_the_dump()?;
-        let mut sink = Raw::open(found, needed_bytes).map_err(reason)?;
-        self.enter(Step::Dump);
-        let result = match self.job.attempt.program {
-            Some(program) => self.run_collector(program, found.node.as_str().unwrap_or_default()),
-            None => {
-                dump::write(self.job, &mut vmcore, memory, &mut sink, |_| Ok(())).map_err(reason)
-            }
+        // The older dump stays where the new one has another place to go to; where it has none, the new one counts more:
+        // nobody came for the older one.
+        let may_lose = Occupied {
+            unsaved: self.is_last(),
+            signature: overwrite,
         };
-        let result = result.and_then(|dumped| {
-            self.enter(Step::Publish);
-            sink.sync()
-                .map_err(|error| reason(format_args!("syncing {}: {error}", found.node)))?;
-            self.tell(&dumped);
-            Ok(())
-        });
-        drop(sink);
-        self.after_the_dump(result.is_ok(), found.node.as_str().unwrap_or_default());
-        result.map(|()| Place::Device(found.node))
+        let raw = Raw::open(found, needed_bytes, may_lose).map_err(reason)?;
+        if let Some(name) = raw.unsaved() {
+            log!(
+                "{}: the dump of {name}, which nobody has recovered, is overwritten: there is no other target",
+                found.node
+            );
+        }
+        let (name, crash_time_s) = self.directory_name(None, &mut vmcore);
+        self.save(&Device::new(&raw, &name), crash_time_s, vmcore, memory)
+    }
+
+    /// No other attempt follows.
+    fn is_last(&self) -> bool {
+        self.job.number.saturating_add(1) >= self.job.record.attempts.len()
     }
 
     fn filesystem(
@@ -380,7 +385,9 @@ impl Run<'_> {
         let result = match job.attempt.program {
             Some(program) => {
                 let place = self.local_path(directory.path().as_str(), dump_name, true);
-                self.run_collector(program, &place)
+                let dumped = self.run_collector(program, &place);
+                D::was_written_by_another(&mut sink);
+                dumped
             }
             None => dump::write(job, &mut vmcore, memory, &mut sink, D::restart).map_err(|error| {
                 let mut why = reason(error);
@@ -398,12 +405,12 @@ impl Run<'_> {
             Err(why) => {
                 // As far as it got it stays readable, and its name says that it is incomplete.
                 let mut text = why;
-                match sink.sync() {
+                match D::leave(&mut sink) {
                     Ok(()) => {
                         let _ = write!(
                             Cut(&mut text),
-                            "; what was written is in {}/{dump_name}-incomplete",
-                            directory.path()
+                            "; what was written is {}",
+                            directory.incomplete_place()
                         );
                     }
                     Err(error) => {
@@ -431,9 +438,7 @@ impl Run<'_> {
         let place = self.local_path(directory.path().as_str(), dump_name, result.is_err());
         self.after_the_dump(result.is_ok(), &place);
         result?;
-        let mut place = String::new();
-        let _ = write!(place, "{}/{dump_name}", directory.path());
-        Ok(Place::File(place))
+        Ok(directory.place())
     }
 
     /// Runs the hooks before the dump.
@@ -466,7 +471,9 @@ impl Run<'_> {
     /// Where programs find the dump; empty where no path leads there.
     fn local_path(&self, directory: Option<&str>, name: &str, is_incomplete: bool) -> String<300> {
         let mut path = String::new();
-        if !matches!(self.job.attempt.target, TargetSpec::Ssh { .. })
+        if matches!(self.job.attempt.target, TargetSpec::Raw { .. }) {
+            let _ = path.push_str(directory.unwrap_or_default());
+        } else if !matches!(self.job.attempt.target, TargetSpec::Ssh { .. })
             && let (Some(directory), Ok(mount_point)) = (directory, mount_point(self.job.number))
         {
             let suffix = if is_incomplete { "-incomplete" } else { "" };
@@ -518,9 +525,7 @@ impl Run<'_> {
         }
         match filesystem.check_room(vmcore.file().size_bytes()) {
             Ok(()) => Ok(()),
-            Err(error) if self.job.number + 1 < self.job.record.attempts.len() => {
-                Err(reason(error))
-            }
+            Err(error) if !self.is_last() => Err(reason(error)),
             Err(error) => {
                 log!("{error}; next: as much of it as fits");
                 Ok(())
@@ -658,6 +663,34 @@ fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
     directory.publish(sink)
 }
 
+/// Puts together what a device is made of.
+///
+/// # Errors
+/// What stands in the way.
+pub fn put_together(
+    record: &Record<'_>,
+    device: &DeviceSpec<'_>,
+    patience: Duration,
+    memory: &mut [u8],
+    tick: &mut dyn FnMut(),
+) -> Result<(), Reason> {
+    for number in device.layers.iter() {
+        let layer = record
+            .layers
+            .get(number)
+            .ok_or_else(|| reason("the record has no such layer, a defect of kdumprd"))?;
+        let mut means = layer::Means {
+            roots: Roots::SYSTEM,
+            patience,
+            memory: &mut *memory,
+            tick: &mut *tick,
+            tell: &mut |line| log!("{line}"),
+        };
+        layer::assemble(layer, &mut means).map_err(reason)?;
+    }
+    Ok(())
+}
+
 /// How much memory the attempts of a record take.
 #[must_use]
 pub fn memory_bytes(record: &Record<'_>) -> usize {
@@ -705,26 +738,8 @@ impl fmt::Write for Cut<'_> {
     }
 }
 
-/// Where the dump is.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is no heap, and one of them"
-)]
-pub enum Place {
-    /// On this device, from its start.
-    Device(Name),
-    /// In this file.
-    File(String<300>),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Device(node) => write!(f, "{node}"),
-            Self::File(path) => f.write_str(path),
-        }
-    }
-}
+/// Where a dump is.
+pub type Place = String<300>;
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,14 @@
     reason = "a reason has no heap to lie on, and an attempt has one of them"
 )]
 
-use crate::attempt::{Reason, reason};
+use crate::attempt::{Place, Reason, reason};
 use collector::flattened::{Append, Flattened};
 use collector::{IoError, Sink};
+use core::cell::Cell;
+use core::fmt::Write as _;
 use targets::Text;
 use targets::filesystem::{Directory, FileSink};
+use targets::raw::{Raw, RawFile};
 use targets::ssh::{Means, RemoteDirectory, RemoteFile, Server, Stream};
 
 /// The directory of one dump.
@@ -23,6 +26,20 @@ pub trait Folder {
     /// What the dumpfile is called.
     fn dump_name(&self) -> &'static str {
         "vmcore"
+    }
+
+    /// Where the dumpfile is when it is complete.
+    fn place(&self) -> Place {
+        let mut place = Place::new();
+        let _ = write!(place, "{}/{}", self.path(), self.dump_name());
+        place
+    }
+
+    /// Where it is when it was left incomplete.
+    fn incomplete_place(&self) -> Place {
+        let mut place = Place::new();
+        let _ = write!(place, "in {}/{}-incomplete", self.path(), self.dump_name());
+        place
     }
 
     /// Several files can be open, and written anywhere.
@@ -41,6 +58,17 @@ pub trait Folder {
     /// # Errors
     /// What stands in the way.
     fn publish(&self, file: Self::File) -> Result<(), Reason>;
+
+    /// Another program wrote the dumpfile.
+    fn was_written_by_another(_file: &mut Self::File) {}
+
+    /// Leaves the dumpfile as far as it got: on the disk, and known as incomplete.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn leave(file: &mut Self::File) -> Result<(), IoError> {
+        file.sync()
+    }
 
     /// Throws away what was written.
     ///
@@ -81,6 +109,74 @@ impl Folder for Directory<'_> {
 
     fn cut(file: &mut FileSink, size_bytes: u64) -> Result<(), IoError> {
         file.cut(size_bytes)
+    }
+}
+
+/// A block device that has one dump and no directory.
+///
+/// It begins with its first file, so that what goes before can still spare what is on it.
+pub struct Device<'r> {
+    raw: &'r Raw,
+    name: &'r str,
+    has_begun: Cell<bool>,
+}
+
+impl<'r> Device<'r> {
+    /// The dump of this name on `raw`.
+    pub const fn new(raw: &'r Raw, name: &'r str) -> Self {
+        Self {
+            raw,
+            name,
+            has_begun: Cell::new(false),
+        }
+    }
+}
+
+impl<'r> Folder for Device<'r> {
+    type File = RawFile<'r>;
+
+    fn path(&self) -> &Text<255> {
+        self.raw.path()
+    }
+
+    fn place(&self) -> Place {
+        let mut place = Place::new();
+        let _ = write!(place, "{}", self.path());
+        place
+    }
+
+    fn incomplete_place(&self) -> Place {
+        let mut place = Place::new();
+        let _ = write!(place, "on {}, marked as cut short", self.path());
+        place
+    }
+
+    fn create(&self, name: &str) -> Result<RawFile<'r>, Reason> {
+        if !self.has_begun.replace(true) {
+            self.raw.begin(self.name).map_err(reason)?;
+        }
+        self.raw.create(name).map_err(reason)
+    }
+
+    fn publish(&self, file: RawFile<'r>) -> Result<(), Reason> {
+        file.publish().map_err(reason)
+    }
+
+    fn was_written_by_another(file: &mut RawFile<'r>) {
+        file.fill();
+    }
+
+    fn leave(file: &mut RawFile<'r>) -> Result<(), IoError> {
+        file.leave()
+    }
+
+    fn restart(file: &mut RawFile<'r>) -> Result<(), IoError> {
+        file.restart()
+    }
+
+    fn cut(file: &mut RawFile<'r>, size_bytes: u64) -> Result<(), IoError> {
+        file.cut(size_bytes);
+        Ok(())
     }
 }
 

@@ -245,7 +245,8 @@ fn follow(
                 }))
             }
             Step::MountRoot => {
-                left_behind |= switch_root::run(record, report, faults);
+                let memory = memory.as_mut().ok().map_or(&mut [][..], Memory::bytes);
+                left_behind |= switch_root::run(record, report, faults, memory);
                 Last::RootFailed
             }
             Step::Finish(action) => {

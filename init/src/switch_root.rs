@@ -4,6 +4,7 @@
 //! Everything that may hang is done in a child first, which shares PID 1's mounts: the device, the mount, and a first read
 //! of the init program. What is left for PID 1 are calls on what is mounted already.
 
+use crate::attempt::put_together;
 use crate::fault::Faults;
 use crate::log;
 use crate::report::{Report, Step};
@@ -27,7 +28,7 @@ const ROOT: &str = "/sysroot";
 
 /// Starts the machine's own init in place of this one. Returns only when that failed, with whether a child was left
 /// behind; the reason is logged.
-pub fn run(record: &Record<'_>, report: &Report, faults: &Faults) -> bool {
+pub fn run(record: &Record<'_>, report: &Report, faults: &Faults, memory: &mut [u8]) -> bool {
     let Some(root) = &record.root else {
         log!("mount_root_run_init: the record names no root file system; next: the final action");
         return false;
@@ -39,7 +40,7 @@ pub fn run(record: &Record<'_>, report: &Report, faults: &Faults) -> bool {
         root.init
     );
     let outcome = supervise::run(&record.deadlines, report, c"kdump-root", &mut || {
-        mount_root(record, root, report, faults)
+        mount_root(record, root, report, faults, memory)
     });
     if !outcome.is_done() {
         log!("mount_root_run_init failed: {outcome}; next: the final action");
@@ -60,6 +61,7 @@ fn mount_root(
     root: &RootFilesystem<'_>,
     report: &Report,
     faults: &Faults,
+    memory: &mut [u8],
 ) -> u8 {
     let tell = |text: fmt::Arguments<'_>| {
         report.set_text(text);
@@ -69,6 +71,10 @@ fn mount_root(
     faults.strike(Step::Device, record.attempts.len());
     let mut survey = Survey::new();
     let patience = Duration::from_secs(u64::from(record.deadlines.device_s));
+    let mut beat = || report.beat();
+    if let Err(why) = put_together(record, &root.device, patience, memory, &mut beat) {
+        return tell(format_args!("{why}"));
+    }
     let found = match device::wait(
         &root.device,
         &Roots::SYSTEM,

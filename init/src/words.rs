@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::sys::{self, Memory};
 use crate::vmcore::{Access, error};
 use collector::IoError;
-use config::{DeviceId, DeviceSpec, Record};
+use config::{DeviceId, DeviceSpec, Layers, Record};
 use core::fmt::{self, Write as _};
 use core::mem::MaybeUninit;
 use core::time::Duration;
@@ -211,6 +211,7 @@ fn devices() -> Result<(), IoError> {
         id: DeviceId::Uuid("none"),
         known_as: "",
         size_bytes: None,
+        layers: Layers::NONE,
     };
     let mut survey = Survey::new();
     match device::wait(

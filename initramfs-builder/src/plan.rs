@@ -161,6 +161,16 @@ fn write_goal(
             device.how
         )?;
     }
+    for layer in goal
+        .place
+        .device()
+        .into_iter()
+        .flat_map(|device| device.layers.iter())
+    {
+        if let Some(layer) = resolved.layers.get(layer) {
+            writeln!(text, "  put together before: {}", layer.how)?;
+        }
+    }
     if let Some(way) = goal
         .target()
         .network()

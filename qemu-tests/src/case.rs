@@ -134,16 +134,17 @@ impl Capture {
         proof::saved_is_good(&self.target, &self.known(), self.crash, self.machine.work())
     }
 
-    /// Checks that the only attempt left a good dump at the beginning of the target, and returns a copy of it.
+    /// Checks that the only attempt left a good dump at the beginning of the target, for readers of the device as it is and
+    /// for `save-raw`, and returns what that saved.
     ///
     /// # Errors
     /// What is otherwise.
-    pub fn saved_raw(&self) -> Result<PathBuf> {
-        self.went_well(&[])?;
-        let dump = self.machine.work().join("vmcore");
-        self.target.copy_content(&dump, self.target.size_bytes)?;
-        proof::dump_is_good(&dump, &self.known(), self.machine.work())?;
-        Ok(dump)
+    pub fn saved_raw(&self) -> Result<Saved> {
+        self.went_well(&["vmcore-dmesg.txt saved: "])?;
+        let device = self.machine.work().join("device");
+        self.target.copy_content(&device, self.target.size_bytes)?;
+        proof::dump_is_good(&device, &self.known(), self.machine.work())?;
+        proof::raw_is_good(&device, &self.known(), self.crash, self.machine.work())
     }
 
     fn known(&self) -> Known<'_> {

@@ -25,7 +25,16 @@ pub enum Bus {
     Ahci,
     /// NVMe: `/dev/nvme0n1`, …
     Nvme,
+    /// virtio-scsi: `/dev/sda`, …
+    VirtioScsi,
+    /// A USB disk behind xHCI: `/dev/sda`, …
+    Usb,
+    /// One disk that virtio-scsi shows twice, by two paths: `/dev/sda` and `/dev/sdb`. It has the name [`WWID`].
+    Multipath,
 }
+
+/// What a disk with two paths calls itself on both.
+pub const WWID: &str = "naa.5000c50015ea71aa";
 
 impl Bus {
     /// udev's `ID_PATH` of the disk with this number among the guest's disks.
@@ -37,6 +46,10 @@ impl Bus {
             // q35's own controller; its ports count from 1 in udev.
             Self::Ahci => format!("pci-0000:00:1f.2-ata-{}", number + 1),
             Self::Nvme => format!("pci-0000:00:{slot:02x}.0-nvme-1"),
+            Self::VirtioScsi | Self::Multipath => {
+                format!("pci-0000:00:{slot:02x}.0-scsi-0:0:0:0")
+            }
+            Self::Usb => format!("pci-0000:00:{slot:02x}.0-usb-0:1:1.0-scsi-0:0:0:0"),
         }
     }
 
@@ -47,6 +60,8 @@ impl Bus {
             Self::Virtio => "virtio_pci,virtio_blk",
             Self::Ahci => "ahci,sd_mod",
             Self::Nvme => "nvme",
+            Self::VirtioScsi | Self::Multipath => "virtio_pci,virtio_scsi,sd_mod",
+            Self::Usb => "xhci_pci,usb_storage,sd_mod",
         }
     }
 }
@@ -63,6 +78,8 @@ pub enum Fault {
     None,
     /// Every write fails after this many requests.
     WritesFailAfter(u32),
+    /// Of a disk with two paths, nothing can be read by the first one.
+    FirstPathDead,
 }
 
 /// A disk of a guest.
@@ -87,23 +104,57 @@ impl Disk {
         }
     }
 
+    /// The first path to a disk that has two. Its requests take their own way to the image, on which none may arrive.
+    fn first_path(&self, number: usize) -> Vec<OsString> {
+        let mut arguments = vec![
+            "-blockdev".into(),
+            with_path(
+                &format!("driver=file,node-name=other{number},locking=off,filename="),
+                &self.image,
+            ),
+        ];
+        let mut below = format!("other{number}");
+        if self.fault == Fault::FirstPathDead {
+            arguments.push("-blockdev".into());
+            arguments.push(
+                format!(
+                    "driver=blkdebug,node-name=dead{number},image={below},inject-error.0.event=read_aio,\
+                     inject-error.0.errno=5"
+                )
+                .into(),
+            );
+            below = format!("dead{number}");
+        }
+        arguments.push("-blockdev".into());
+        arguments.push(format!("driver=raw,node-name=path{number},file={below}").into());
+        arguments.push("-device".into());
+        arguments.push(path(&format!("id=first{number},drive=path{number}"), number, 0).into());
+        arguments
+    }
+
     /// QEMU's arguments for the disk with this number.
     #[must_use]
     pub fn arguments(&self, number: usize) -> Vec<OsString> {
         // Errors go to the guest; QEMU's own choice would be to stop the machine when the host's disk is full.
         let errors = "werror=report,rerror=report";
+        let locking = match self.bus {
+            Bus::Multipath => ",locking=off",
+            _ => "",
+        };
         let mut arguments = vec![
             "-blockdev".into(),
             with_path(
                 // The host's cache keeps what the guest wrote after QEMU's end: no need to wait for the host's disk.
-                &format!("driver=file,node-name=file{number},cache.no-flush=on,filename="),
+                &format!("driver=file,node-name=file{number},cache.no-flush=on{locking},filename="),
                 &self.image,
             ),
             "-blockdev".into(),
         ];
         let raw = format!("driver=raw,node-name=disk{number}");
         match self.fault {
-            Fault::None => arguments.push(format!("{raw},file=file{number}").into()),
+            Fault::None | Fault::FirstPathDead => {
+                arguments.push(format!("{raw},file=file{number}").into())
+            }
             Fault::WritesFailAfter(requests) => {
                 let mut debug =
                     format!("driver=blkdebug,node-name=debug{number},image=file{number}");
@@ -126,21 +177,42 @@ impl Disk {
         }
         let slot = first_slot(number);
         let drive = format!("id=harness{number},drive=disk{number}");
-        arguments.push("-device".into());
-        arguments.push(
-            match self.bus {
-                Bus::Virtio => {
-                    format!("virtio-blk-pci,{drive},addr={slot:#x},{errors}")
-                }
-                Bus::Ahci => format!("ide-hd,{drive},bus=ide.{number},{errors}"),
-                Bus::Nvme => {
-                    format!("nvme,{drive},serial=harness{number},addr={slot:#x}")
-                }
+        let controller = match self.bus {
+            Bus::VirtioScsi | Bus::Multipath => Some("virtio-scsi-pci"),
+            Bus::Usb => Some("qemu-xhci"),
+            Bus::Virtio | Bus::Ahci | Bus::Nvme => None,
+        };
+        if let Some(controller) = controller {
+            arguments.push("-device".into());
+            arguments.push(format!("{controller},id=bus{number},addr={slot:#x}").into());
+        }
+        let device = match self.bus {
+            Bus::Virtio => {
+                format!("virtio-blk-pci,{drive},addr={slot:#x},{errors}")
             }
-            .into(),
-        );
+            Bus::Ahci => format!("ide-hd,{drive},bus=ide.{number},{errors}"),
+            Bus::Nvme => {
+                format!("nvme,{drive},serial=harness{number},addr={slot:#x}")
+            }
+            Bus::VirtioScsi => format!("scsi-hd,{drive},bus=bus{number}.0,{errors}"),
+            Bus::Multipath => {
+                arguments.extend(self.first_path(number));
+                path(&drive, number, 1)
+            }
+            // QEMU makes the SCSI disk behind it, which has the errors' handling of its own.
+            Bus::Usb => format!("usb-storage,{drive},bus=bus{number}.0,port=1"),
+        };
+        arguments.extend(["-device".into(), device.into()]);
         arguments
     }
+}
+
+/// One of the paths to a disk.
+fn path(drive: &str, number: usize, lun: u32) -> String {
+    format!(
+        "scsi-hd,{drive},bus=bus{number}.0,lun={lun},wwn=0x{},share-rw=on,rerror=report",
+        WWID.trim_start_matches("naa.")
+    )
 }
 
 /// The command, and its arguments, with which QEMU lets the virtio disk with this number move only so many bytes in a

@@ -3,19 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cycle::{boot, work_folder};
-use crate::disk::{Bus, Disk, blank};
-use crate::guest;
+use crate::disk::blank;
+use crate::errand::Errand;
 use crate::run::run;
 use crate::setup::{self, Kernel};
-use crate::vm::End;
-
-/// Mounting and packing a small dump takes seconds; replaying a journal a few more.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// Makes a file system of this type that fills a new image.
 ///
@@ -61,13 +55,10 @@ pub fn copy_out(
     path: &str,
     to: &Path,
 ) -> Result<PathBuf> {
-    let name = format!("{name}-read-back");
-    let work = work_folder(&name)?;
-    let packed = work.join("packed.img");
+    fs::create_dir_all(to)?;
+    let packed = to.join("packed.img");
     blank(&packed, 512)?;
     let (modules, options) = mounted_by(fstype);
-    let modules = [&["virtio_pci", "virtio_blk"], modules].concat();
-    let initrd = work.join("guest.img");
     let script = format!(
         "mount -t {fstype} -o {options} /dev/vda /mnt || fail mount\n\
          cd \"/mnt{path}/..\" || fail \"no {path}\"\n\
@@ -75,40 +66,25 @@ pub fn copy_out(
          cd /\n\
          umount /mnt || fail umount\n\
          sync\n\
-         say packed\n",
+         say done\n",
         last = path.rsplit('/').next().unwrap_or_default(),
     );
-    fs::write(&initrd, guest::script(kernel, &modules, &script)?)?;
-    let mut arguments = ["-machine", "q35", "-cpu", "qemu64", "-m", "512M"]
-        .map(Into::into)
-        .to_vec();
-    arguments.extend(["-kernel".into(), kernel.image().into()]);
-    arguments.extend(["-initrd".into(), initrd.into()]);
-    arguments.extend([
-        "-append".into(),
-        "console=ttyS0 printk.devkmsg=on panic=5 no_timer_check".into(),
-    ]);
-    for (number, image) in [image, packed.as_path()].into_iter().enumerate() {
-        arguments.extend(Disk::new(image, Bus::Virtio).arguments(number));
+    Errand {
+        name: &format!("{name}-read-back"),
+        kernel,
+        modules,
+        programs: &[],
+        script: &script,
+        images: &[image, &packed],
     }
-    let (mut vm, _) = boot(&name, &arguments, None)?;
-    let line = vm.expect(&format!("harness: packed|{}", guest::FAILED), LIMIT)?;
-    ensure!(
-        !line.text.contains(guest::FAILED),
-        "{name}: {}; console: {}",
-        line.text,
-        vm.log().display()
-    );
-    let end = vm.wait_end(LIMIT)?;
-    ensure!(end == End::PowerOff, "{name}: {end:?}");
-    fs::create_dir_all(to)?;
+    .run()?;
     run(setup::program("tar")?
         .args(["--strip-components=1", "-xpf"])
         .arg(&packed)
         .arg("-C")
         .arg(to))
     .context("unpacking what the guest packed")?;
-    fs::remove_dir_all(&work)?;
+    fs::remove_file(&packed)?;
     let copied = to.join(path.trim_start_matches('/'));
     ensure!(copied.is_dir(), "the guest packed no {path}");
     Ok(copied)

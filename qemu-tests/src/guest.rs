@@ -121,12 +121,31 @@ pub fn initramfs(
     Ok(cpio.finish())
 }
 
-/// The initramfs of a guest that loads modules, runs `script`, and switches itself off.
+/// The initramfs of a guest that loads modules, runs `script` with these programs, and switches itself off.
 ///
 /// # Errors
 /// As [`initramfs`].
-pub fn script(kernel: &Kernel, modules: &[&str], script: &str) -> Result<Vec<u8>> {
-    Ok(worker(kernel, modules, script, "poweroff -f\n")?.finish())
+pub fn script(
+    kernel: &Kernel,
+    modules: &[&str],
+    files: &[(String, Vec<u8>)],
+    script: &str,
+) -> Result<Vec<u8>> {
+    let mut cpio = worker(kernel, modules, script, "poweroff -f\n")?;
+    for folder in [
+        "lib",
+        "lib64",
+        "lib/x86_64-linux-gnu",
+        "run",
+        "run/lock",
+        "etc",
+    ] {
+        cpio.folder(folder);
+    }
+    for (place, bytes) in files {
+        cpio.program(place, bytes);
+    }
+    Ok(cpio.finish())
 }
 
 fn worker(kernel: &Kernel, modules: &[&str], prepare: &str, end: &str) -> Result<Cpio> {

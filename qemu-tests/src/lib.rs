@@ -27,6 +27,7 @@ pub mod crash;
 pub mod cycle;
 pub mod debian;
 pub mod disk;
+pub mod errand;
 pub mod foreign;
 pub mod guest;
 pub mod machine;

@@ -173,16 +173,22 @@ impl Machine {
         let letter = char::from(b'a' + u8::try_from(on_bus).unwrap_or(25));
         let (whole, part) = match plan.bus {
             Bus::Virtio => (format!("/dev/vd{letter}"), ""),
-            Bus::Ahci => (format!("/dev/sd{letter}"), ""),
+            Bus::Ahci | Bus::VirtioScsi | Bus::Usb | Bus::Multipath => {
+                (format!("/dev/sd{letter}"), "")
+            }
             Bus::Nvme => (format!("/dev/nvme{on_bus}n1"), "p"),
         };
         let bus_path = plan.bus.path(number);
         let modules = plan.bus.modules();
+        let wwid = match plan.bus {
+            Bus::Multipath => format!(" wwid={}", disk::WWID),
+            _ => String::new(),
+        };
         let (node, offset) = match plan.table {
             None => {
                 disk::copy_sparse(&content, 0, &image, 0, u64::MAX)?;
                 self.describe(&format!(
-                    "{whole} size={size_bytes} bus_path={bus_path} modules={modules}"
+                    "{whole} size={size_bytes} bus_path={bus_path} modules={modules}{wwid}"
                 ));
                 (whole, 0)
             }
@@ -195,7 +201,7 @@ impl Machine {
                 };
                 let disk_size = fs::metadata(&image)?.len();
                 self.describe(&format!(
-                    "{whole} size={disk_size} bus_path={bus_path} modules={modules}"
+                    "{whole} size={disk_size} bus_path={bus_path} modules={modules}{wwid}"
                 ));
                 self.describe(&format!(
                     "{node} parent={whole} size={size_bytes} partuuid={partuuid}"
@@ -220,7 +226,8 @@ impl Machine {
         Ok(made)
     }
 
-    fn describe(&mut self, line: &str) {
+    /// Adds a line to what the builder is told of the host's devices.
+    pub fn describe(&mut self, line: &str) {
         self.description += line;
         self.description.push('\n');
     }
@@ -237,7 +244,14 @@ impl Machine {
     /// # Errors
     /// The description cannot be written.
     pub fn mount_root(&self, made: &Made, fstype: &str) -> Result<()> {
-        let node = &made.node;
+        self.mount_root_node(&made.node, fstype)
+    }
+
+    /// Says that the host's root file system is on the device of this node.
+    ///
+    /// # Errors
+    /// As [`Machine::mount_root`].
+    pub fn mount_root_node(&self, node: &str, fstype: &str) -> Result<()> {
         let host = self.host_root();
         fs::write(
             host.join("proc/self/mountinfo"),

@@ -3,15 +3,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::artifacts;
 use crate::check::dumpfile::Dumpfile;
 use crate::check::memory::RamFile;
 use crate::check::{page_exact, readers};
 use crate::crash::Crash;
 use crate::cycle::Outcome;
 use crate::machine::Made;
+use crate::run::stdout;
 use crate::saved::Saved;
 use crate::setup::{self, Flavour, Kernel};
 use crate::vm::End;
@@ -102,6 +105,12 @@ pub fn saved_is_good(
     made.filesystem().check()?;
     let saved = Saved::only(&made.filesystem(), "/var/crash", &scratch.join("out"))?;
     saved.check_complete()?;
+    folder_is_good(&saved, known, crash, scratch)?;
+    Ok(saved)
+}
+
+/// Holds the files of a dump against everything that is known.
+fn folder_is_good(saved: &Saved, known: &Known<'_>, crash: Crash, scratch: &Path) -> Result<()> {
     let manifest = saved.manifest()?;
     ensure!(manifest["complete"] == true, "{manifest}");
     ensure!(
@@ -117,8 +126,41 @@ pub fn saved_is_good(
         dmesg: Some(&dmesg),
         ..*known
     };
-    dump_is_good(&saved.file("vmcore"), &known, scratch)?;
+    dump_is_good(&saved.file("vmcore"), &known, scratch)
+}
+
+/// Recovers the dump of a raw target, whose bytes are in the file `device`, and holds what comes out against everything that
+/// is known.
+///
+/// # Errors
+/// What is otherwise.
+pub fn raw_is_good(
+    device: &Path,
+    known: &Known<'_>,
+    crash: Crash,
+    scratch: &Path,
+) -> Result<Saved> {
+    let said = save_raw(device, &scratch.join("recovered"))?;
+    ensure!(said.contains(": complete dump saved to "), "{said}");
+    let saved = Saved::only_in(&scratch.join("recovered"))?;
+    saved.check_complete()?;
+    folder_is_good(&saved, known, crash, scratch)?;
+    let again = save_raw(device, &scratch.join("recovered"))?;
+    ensure!(again.contains("nothing to recover: "), "{again}");
     Ok(saved)
+}
+
+/// Runs `vmcore save-raw`, and returns what it said.
+///
+/// # Errors
+/// It fails.
+pub fn save_raw(device: &Path, folder: &Path) -> Result<String> {
+    stdout(
+        Command::new(artifacts::vmcore()?)
+            .arg("save-raw")
+            .arg(device)
+            .arg(folder),
+    )
 }
 
 /// Holds a dumpfile against everything that is not us: makedumpfile's idea of its log, the guest's memory page by page,

@@ -56,10 +56,18 @@ impl Saved {
     /// # Errors
     /// There is none, or more than one.
     pub fn only(filesystem: &ExtImage, path: &str, to: &Path) -> Result<Self> {
-        let mut all = Self::all(filesystem, path, to)?;
+        Self::only_in(&filesystem.copy_out(path, to)?)
+    }
+
+    /// The only dump in a folder of the host.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn only_in(folder: &Path) -> Result<Self> {
+        let mut all = Self::below(folder)?;
         match (all.pop(), all.is_empty()) {
             (Some(saved), true) => Ok(saved),
-            _ => bail!("{} folders below {path}, instead of one", all.len() + 1),
+            _ => bail!("not one dump in {}", folder.display()),
         }
     }
 

@@ -51,7 +51,7 @@ fn case<'a>(name: &'a str, flavour: Flavour, fstype: &'a str) -> Case<'a> {
 fn readers_find(case: &Case<'_>, task: &str, functions: &[&str]) -> Result<()> {
     let capture = case.capture()?;
     let dump = match case.disk.content {
-        Content::Blank(_) => capture.saved_raw()?,
+        Content::Blank(_) => capture.saved_raw()?.file("vmcore"),
         _ => capture.saved()?.file("vmcore"),
     };
     let vmlinux = setup::vmlinux(&capture.kernel)?;

@@ -12,7 +12,7 @@ use crate::sysfs::{KernelName, System};
 use crate::text::{Name, Text};
 use crate::uevent::Listener;
 use crate::{Uuid, bus_path};
-use collector::IoError;
+use collector::{IoError, Source as _};
 use config::{DeviceId, DeviceSpec};
 use core::fmt;
 use core::time::Duration;
@@ -251,6 +251,18 @@ pub fn wait<'s>(
         match *matches.right.as_slice() {
             [] => {}
             [ref only] => return Ok(found(&system, roots, only)),
+            [ref first, ref rest @ ..]
+                if rest
+                    .iter()
+                    .all(|other| system.is_same_disk(&first.name, &other.name)) =>
+            {
+                // Paths to one disk: the first that answers.
+                let live = matches
+                    .right
+                    .iter()
+                    .find(|path| answers(&system, &path.name));
+                return Ok(found(&system, roots, live.unwrap_or(first)));
+            }
             [ref first, ref second, ..] => {
                 return Err(DeviceError::Ambiguous {
                     wanted: spec,
@@ -390,6 +402,14 @@ fn examine(
                 superblock()
             },
         ),
+        DeviceId::Wwid(wwid) => (
+            system.has_world_wide_name(name, wwid),
+            if may_read {
+                Content::NotRead
+            } else {
+                superblock()
+            },
+        ),
         DeviceId::Node(node) => (
             has_node(system, name, node),
             if may_read {
@@ -399,6 +419,13 @@ fn examine(
             },
         ),
     }
+}
+
+/// The device can be read.
+fn answers(system: &System, name: &KernelName) -> bool {
+    let node = System::node_name(name);
+    Disk::open(&system.dev, node.as_str().unwrap_or_default())
+        .is_ok_and(|mut disk| disk.read_at(0, &mut [0; 512]).is_ok())
 }
 
 fn has_node(system: &System, name: &KernelName, node: &str) -> bool {
@@ -456,7 +483,7 @@ fn read_partuuid(system: &System, name: &KernelName) -> Content {
 }
 
 /// Floppy and CD drives answer after seconds, and nobody dumps to them.
-fn is_slow_medium(name: &KernelName) -> bool {
+pub(crate) fn is_slow_medium(name: &KernelName) -> bool {
     ["fd", "sr"].iter().any(|prefix| {
         name.as_str()
             .and_then(|name| name.strip_prefix(prefix))

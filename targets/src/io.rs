@@ -29,6 +29,11 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// What is open already.
+    pub(crate) const fn from(fd: OwnedFd, size_bytes: u64) -> Self {
+        Self { fd, size_bytes }
+    }
+
     /// Opens the node `name` of the directory `dev`.
     pub(crate) fn open(dev: impl AsFd, name: &str) -> Result<Self, IoError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;

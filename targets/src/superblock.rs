@@ -7,6 +7,8 @@ pub mod ext;
 mod filesystems;
 mod members;
 
+pub(crate) use members::{lvm_uuid, md_superblock};
+
 use crate::bytes::{Fields, Uuid, read_up_to};
 use crate::text::Text;
 use collector::{IoError, Source};

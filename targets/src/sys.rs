@@ -5,9 +5,11 @@
     reason = "the only file of the crate with unsafe code in it"
 )]
 
+use crate::layer::Buffer;
 use core::num::{NonZeroU32, NonZeroU64};
 use rustix::fd::{AsFd, AsRawFd as _, OwnedFd};
 use rustix::io::Errno;
+use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl};
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, socket_with};
 
@@ -67,6 +69,78 @@ pub(crate) fn packet_socket(index: u32) -> Result<OwnedFd, Errno> {
     let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, protocol)?;
     bind(&socket, &PacketAddress::new(index, 0))?;
     Ok(socket)
+}
+
+/// The calls of the device mapper. Source: Linux 6.12 `include/uapi/linux/dm-ioctl.h`.
+#[derive(Clone, Copy)]
+pub(crate) enum DmCall {
+    /// `DM_DEV_CREATE`
+    Create,
+    /// `DM_DEV_REMOVE`
+    Remove,
+    /// `DM_DEV_SUSPEND`
+    Suspend,
+    /// `DM_TABLE_LOAD`
+    LoadTable,
+}
+
+/// `_IOWR(0xfd, NUMBER, struct dm_ioctl)`, which has 312 bytes.
+const fn dm_opcode(number: Opcode) -> Opcode {
+    (3 << 30) | (312 << 16) | (0xfd << 8) | number
+}
+
+/// One call of the device mapper; what it answers is in the buffer.
+pub(crate) fn dm_call(fd: impl AsFd, call: DmCall, buffer: &mut Buffer) -> Result<(), Errno> {
+    // SAFETY: each opcode takes a `struct dm_ioctl`, reads and writes no more than the `data_size` in it, and the only
+    // writer of that field keeps it within the buffer, which has the alignment of the struct and outlives the call.
+    unsafe {
+        match call {
+            DmCall::Create => ioctl(fd, Updater::<{ dm_opcode(3) }, Buffer>::new(buffer)),
+            DmCall::Remove => ioctl(fd, Updater::<{ dm_opcode(4) }, Buffer>::new(buffer)),
+            DmCall::Suspend => ioctl(fd, Updater::<{ dm_opcode(6) }, Buffer>::new(buffer)),
+            DmCall::LoadTable => ioctl(fd, Updater::<{ dm_opcode(9) }, Buffer>::new(buffer)),
+        }
+    }
+}
+
+/// `_IOW(9, NUMBER, …)` of md, and `_IO` where there are no bytes. Source: Linux 6.12 `include/uapi/linux/raid/md_u.h`.
+const fn md_opcode(number: Opcode, bytes: Opcode) -> Opcode {
+    let direction = if bytes == 0 { 0 } else { 1 << 30 };
+    direction | (bytes << 16) | (9 << 8) | number
+}
+
+/// A device of an array, by its number.
+#[derive(Clone, Copy)]
+pub(crate) struct MdMember {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+/// Says that the superblocks of an array without members are of version 1.`minor`: `SET_ARRAY_INFO` with nothing else.
+pub(crate) fn md_set_version(fd: impl AsFd, minor: u8) -> Result<(), Errno> {
+    let mut info = [0_u32; 18];
+    (info[0], info[1]) = (1, minor.into());
+    // SAFETY: the opcode takes `mdu_array_info_t`, 18 words, which are there, and only reads them.
+    unsafe { ioctl(fd, Setter::<{ md_opcode(0x23, 72) }, [u32; 18]>::new(info)) }
+}
+
+/// Adds a device, whose superblock says the rest: `ADD_NEW_DISK`.
+pub(crate) fn md_add(fd: impl AsFd, member: MdMember) -> Result<(), Errno> {
+    let info = [0, member.major, member.minor, 0, 0];
+    // SAFETY: the opcode takes `mdu_disk_info_t`, 5 words, which are there, and only reads them.
+    unsafe { ioctl(fd, Setter::<{ md_opcode(0x21, 20) }, [u32; 5]>::new(info)) }
+}
+
+/// Starts the array: `RUN_ARRAY`.
+pub(crate) fn md_run(fd: impl AsFd) -> Result<(), Errno> {
+    // SAFETY: the opcode takes `mdu_param_t`, 3 words, which are there; the kernel does not even read them.
+    unsafe { ioctl(fd, Setter::<{ md_opcode(0x30, 12) }, [u32; 3]>::new([0; 3])) }
+}
+
+/// Stops an array that could not be started: `STOP_ARRAY`. There is nothing more to do when that fails.
+pub(crate) fn md_stop(fd: impl AsFd) {
+    // SAFETY: the opcode takes no argument.
+    let _ = unsafe { ioctl(fd, NoArg::<{ md_opcode(0x32, 0) }>::new()) };
 }
 
 /// `SYNC_FILE_RANGE_WRITE`: begin to write out what is dirty in the range, and do not wait for it.

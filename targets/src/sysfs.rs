@@ -81,10 +81,15 @@ impl System {
 
     /// The first line of an attribute below sysfs; `None` where there is none.
     pub(crate) fn attribute(&self, directory: &str, name: &str) -> Option<Text<64>> {
+        self.long_attribute(directory, name)
+    }
+
+    /// The same for what may be longer.
+    fn long_attribute<const N: usize>(&self, directory: &str, name: &str) -> Option<Text<N>> {
         let path = path::<255>(format_args!("{directory}/{name}")).ok()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(&self.sys, path.as_str()?, flags, Mode::empty()).ok()?;
-        let mut buf = [0; 64];
+        let mut buf = [0; 256];
         let len = read(&fd, &mut buf).ok()?;
         let line = buf.get(..len)?.split(|&byte| byte == b'\n').next()?;
         Some(Text::new(line.trim_ascii()))
@@ -108,6 +113,66 @@ impl System {
     pub(crate) fn mapping_name(&self, device: &KernelName) -> Option<Text<64>> {
         let directory = path::<64>(format_args!("class/block/{device}")).ok()?;
         self.attribute(directory.as_str()?, "dm/name")
+    }
+
+    /// What the device mapper knows a mapping by.
+    pub(crate) fn mapping_uuid(&self, device: &KernelName) -> Option<Text<255>> {
+        let directory = path::<64>(format_args!("class/block/{device}")).ok()?;
+        self.long_attribute(directory.as_str()?, "dm/uuid")
+    }
+
+    /// Major and minor number.
+    pub(crate) fn numbers(&self, device: &KernelName) -> Option<(u32, u32)> {
+        let directory = path::<64>(format_args!("class/block/{device}")).ok()?;
+        let text = self.attribute(directory.as_str()?, "dev")?;
+        let (major, minor) = text.as_str()?.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    /// What a disk calls itself for the whole world: the same for every path to it. None where it has no such name.
+    fn world_wide_name(&self, disk: &KernelName) -> Option<Text<255>> {
+        ["device/wwid", "wwid"].into_iter().find_map(|name| {
+            let directory = path::<64>(format_args!("class/block/{disk}")).ok()?;
+            self.long_attribute(directory.as_str()?, name)
+                .filter(|found| !found.is_empty() && !found.is_cut())
+        })
+    }
+
+    /// The device is the disk of this name, or with `-partN` behind it a partition of it.
+    pub(crate) fn has_world_wide_name(&self, device: &KernelName, wanted: &str) -> bool {
+        let (disk, number) = match self.number(device, "partition") {
+            None => (Some(*device), None),
+            Some(number) => (self.disk_of(device), Some(number)),
+        };
+        let Some(name) = disk.and_then(|disk| self.world_wide_name(&disk)) else {
+            return false;
+        };
+        let rest = name.as_str().and_then(|name| wanted.strip_prefix(name));
+        match (rest, number) {
+            (Some(rest), None) => rest.is_empty(),
+            (Some(rest), Some(number)) => {
+                rest.strip_prefix("-part")
+                    .and_then(|digits| digits.parse().ok())
+                    == Some(number)
+            }
+            (None, _) => false,
+        }
+    }
+
+    /// Both are the same disk, or the same partition of it, by two paths.
+    pub(crate) fn is_same_disk(&self, first: &KernelName, second: &KernelName) -> bool {
+        let place = |device: &KernelName| {
+            let number = self.number(device, "partition");
+            let disk = match number {
+                Some(_) => self.disk_of(device)?,
+                None => *device,
+            };
+            Some((self.world_wide_name(&disk)?, number))
+        };
+        match (place(first), place(second)) {
+            (Some(first), Some(second)) => first == second,
+            _ => false,
+        }
     }
 
     /// The device mapper or md has taken the device: what is on it is theirs to serve.

@@ -5,7 +5,7 @@
 
 mod support;
 
-use config::{DeviceId, DeviceSpec};
+use config::{DeviceId, DeviceSpec, Layers};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -96,6 +96,7 @@ const fn spec(id: DeviceId<'_>) -> DeviceSpec<'_> {
         id,
         known_as: "",
         size_bytes: None,
+        layers: Layers::NONE,
     }
 }
 
@@ -152,6 +153,7 @@ fn a_device_of_another_size_is_another_device() {
             id,
             known_as: "/dev/vdb1",
             size_bytes: Some(32 * MIB),
+            layers: Layers::NONE,
         };
         let message = machine.find(&wanted).unwrap_err();
         assert!(
@@ -259,6 +261,7 @@ fn the_message_says_what_was_looked_for_and_what_was_there() {
         id: DeviceId::Uuid(UUID),
         known_as: "/dev/vdz1",
         size_bytes: Some(MIB),
+        layers: Layers::NONE,
     };
     let message = machine.find(&wanted).unwrap_err();
     for part in [

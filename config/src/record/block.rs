@@ -3,18 +3,24 @@
 
 use super::{Attempt, RecordError, Role, RootFilesystem};
 use crate::collect::{CollectOptions, Compression, Format, parse_levels};
+use crate::layer::{Layers, MAX_LAYERS};
 use crate::network::Server;
 use crate::target::{DeviceId, DeviceSpec, HostKeys, TargetSpec};
 use core::net::IpAddr;
 
+/// The value of `raw` where what is on the device may be lost.
+pub(super) const OVERWRITE: &str = "overwrite";
+
 /// The lines of one indented block, before it is known whether they are complete.
 #[derive(Default)]
 pub(super) struct Block<'a> {
-    raw: bool,
+    /// And whether what is on the device may be lost.
+    raw: Option<bool>,
     fstype: Option<&'a str>,
     device: Option<DeviceId<'a>>,
     known_as: Option<&'a str>,
     size_bytes: Option<u64>,
+    pub(super) layers: Layers,
     mount_options: Option<&'a str>,
     path: Option<&'a str>,
     collect: Option<CollectOptions>,
@@ -51,9 +57,8 @@ impl<'a> Block<'a> {
     ) -> Result<(), RecordError<'a>> {
         let wrong = RecordError::Value(line, value);
         match keyword {
-            "raw" if value.is_empty() && !self.raw => {
-                self.raw = true;
-                Ok(())
+            "raw" if matches!(value, "" | OVERWRITE) => {
+                set(&mut self.raw, value == OVERWRITE, line, keyword)
             }
             "filesystem" if !value.is_empty() => set(&mut self.fstype, value, line, keyword),
             "device" => {
@@ -70,6 +75,10 @@ impl<'a> Block<'a> {
                 line,
                 keyword,
             ),
+            "layers" if self.layers.is_empty() => {
+                self.layers = Layers::parse(value, MAX_LAYERS).ok_or(wrong)?;
+                Ok(())
+            }
             "mount_options" if !value.is_empty() => {
                 set(&mut self.mount_options, value, line, keyword)
             }
@@ -111,7 +120,7 @@ impl<'a> Block<'a> {
                 keyword,
             ),
             "raw" | "filesystem" | "known_as" | "mount_options" | "path" | "init" | "nfs"
-            | "export" | "ssh" | "host_key" | "program" => Err(wrong),
+            | "export" | "ssh" | "host_key" | "program" | "layers" => Err(wrong),
             _ => Err(RecordError::Keyword(line, keyword)),
         }
     }
@@ -121,6 +130,7 @@ impl<'a> Block<'a> {
             id: self.device.ok_or(RecordError::Missing("device"))?,
             known_as: self.known_as.unwrap_or(""),
             size_bytes: self.size_bytes,
+            layers: self.layers,
         })
     }
 
@@ -149,8 +159,10 @@ impl<'a> Block<'a> {
         let device = self.device()?;
         match (self.raw, self.fstype, self.path, self.mount_options) {
             _ if self.init.is_some() || self.is_of_a_server() => {}
-            (true, None, None, None) => return Ok(TargetSpec::Raw { device }),
-            (false, Some(fstype), Some(path), mount_options) => {
+            (Some(overwrite), None, None, None) => {
+                return Ok(TargetSpec::Raw { device, overwrite });
+            }
+            (None, Some(fstype), Some(path), mount_options) => {
                 return Ok(TargetSpec::Filesystem {
                     fstype,
                     device,
@@ -158,7 +170,7 @@ impl<'a> Block<'a> {
                     path,
                 });
             }
-            (false, Some(_), None, _) => return Err(RecordError::Missing("path")),
+            (None, Some(_), None, _) => return Err(RecordError::Missing("path")),
             _ => {}
         }
         Err(RecordError::Missing(
@@ -168,11 +180,12 @@ impl<'a> Block<'a> {
 
     /// A line is there that no server has.
     const fn is_of_a_disk(&self) -> bool {
-        self.raw
+        self.raw.is_some()
             || self.fstype.is_some()
             || self.device.is_some()
             || self.known_as.is_some()
             || self.size_bytes.is_some()
+            || !self.layers.is_empty()
             || self.init.is_some()
     }
 
@@ -239,7 +252,7 @@ impl<'a> Block<'a> {
     }
 
     pub(super) fn into_root(self) -> Result<RootFilesystem<'a>, RecordError<'a>> {
-        if self.raw
+        if self.raw.is_some()
             || self.path.is_some()
             || self.collect.is_some()
             || self.program.is_some()

@@ -18,6 +18,7 @@
 //! network
 //!  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
 //!  address eth0 dhcp4
+//! layer lvm 3tLYyO-… a8bGBk-… vg0-root
 //! attempt configured
 //!  filesystem ext3
 //!  device uuid 0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11
@@ -51,6 +52,7 @@ use crate::action::{FailureAction, FinalAction};
 use crate::collect::CollectOptions;
 use crate::deadline::Deadlines;
 use crate::hook::Hook;
+use crate::layer::{Layer, MAX_LAYERS};
 use crate::network::NetworkSpec;
 use crate::target::{DeviceSpec, TargetSpec};
 use core::fmt;
@@ -92,6 +94,8 @@ pub struct Record<'a> {
     pub hooks: Vec<Hook<'a>, MAX_HOOKS>,
     /// The ways to servers.
     pub networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
+    /// The devices that are made of others, in the order of putting them together.
+    pub layers: Vec<Layer<'a>, MAX_LAYERS>,
     /// The attempts in the order to be made.
     pub attempts: Vec<Attempt<'a>, MAX_ATTEMPTS>,
     /// The root file system, where the failure action needs it.

@@ -8,6 +8,7 @@ use super::{
 use crate::action::{FailureAction, FinalAction};
 use crate::deadline::Deadlines;
 use crate::hook::{Hook, HookKind};
+use crate::layer::{Layer, MAX_LAYERS};
 use crate::network::NetworkSpec;
 use heapless::Vec;
 
@@ -117,6 +118,10 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                     .push(Hook { kind, path })
                     .map_err(|_| RecordError::TooMany(number, keyword))?;
             }
+            "layer" => lists
+                .layers
+                .push(Layer::parse(value).ok_or(wrong)?)
+                .map_err(|_| RecordError::TooMany(number, keyword))?,
             "attempt" => open = Open::Attempt(Role::from_word(value).ok_or(wrong)?),
             "network" if value.is_empty() => {
                 lists
@@ -143,6 +148,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         modules,
         hooks,
         networks: lists.networks,
+        layers: lists.layers,
         attempts: lists.attempts,
         root: lists.root,
     })
@@ -152,6 +158,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
 #[derive(Default)]
 struct Lists<'a> {
     networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
+    layers: Vec<Layer<'a>, MAX_LAYERS>,
     attempts: Vec<Attempt<'a>, MAX_ATTEMPTS>,
     root: Option<RootFilesystem<'a>>,
 }
@@ -164,6 +171,10 @@ impl<'a> Lists<'a> {
         block: &mut Block<'a>,
         line: u32,
     ) -> Result<(), RecordError<'a>> {
+        let has = |number| number < self.layers.len();
+        if !block.layers.iter().all(has) {
+            return Err(RecordError::Missing("layer"));
+        }
         match core::mem::replace(open, Open::Nothing) {
             // A network took its lines as they came.
             Open::Nothing | Open::Network => Ok(()),

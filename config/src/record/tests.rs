@@ -29,16 +29,19 @@ hook post.d /etc/kdump/post.d/10 tell
 network
  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
  address eth0 dhcp4
+layer md 1-2-3-4 md0
+layer lvm 3tLYyO-x a8bGBk-y vg0-root
 attempt configured
  filesystem ext3
  device uuid 0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11
  known_as /dev/vdb1
  size_bytes 104857600
+ layers 0 1
  mount_options noatime
  path /var/my crash
  collect kdump zlib 1,31
 attempt configured
- raw
+ raw overwrite
  device partuuid 1a2b3c4d-02
  collect copy none 0
  program /usr/bin/dumper -v
@@ -124,7 +127,9 @@ fn errors_name_their_line() {
     let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
     assert_eq!(parse(&broken), Err(RecordError::Keyword(18, "modul")));
     let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-    assert_eq!(parse(&broken), Err(RecordError::Repeated(31, "path")));
+    assert_eq!(parse(&broken), Err(RecordError::Repeated(34, "path")));
+    let broken = SAMPLE.replace(" layers 0 1\n", " layers 0 2\n");
+    assert_eq!(parse(&broken), Err(RecordError::Missing("layer")));
     let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
     assert_eq!(
         parse(&broken),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A record to its text form.
 
+use super::block::OVERWRITE;
 use super::{Record, VERSION};
 use crate::target::{DeviceSpec, TargetSpec};
 use core::fmt::{self, Write as _};
@@ -33,11 +34,18 @@ impl fmt::Display for Record<'_> {
         for network in &self.networks {
             write!(f, "network\n{network}")?;
         }
+        for layer in &self.layers {
+            writeln!(f, "layer {layer}")?;
+        }
         for attempt in &self.attempts {
             writeln!(f, "attempt {}", attempt.role)?;
             match &attempt.target {
-                TargetSpec::Raw { device } => {
-                    writeln!(f, " raw")?;
+                TargetSpec::Raw { device, overwrite } => {
+                    f.write_str(" raw")?;
+                    if *overwrite {
+                        write!(f, " {OVERWRITE}")?;
+                    }
+                    f.write_char('\n')?;
                     write_device(f, device)?;
                 }
                 TargetSpec::Filesystem {
@@ -128,6 +136,9 @@ fn write_device(f: &mut fmt::Formatter<'_>, device: &DeviceSpec<'_>) -> fmt::Res
     }
     if let Some(size_bytes) = device.size_bytes {
         writeln!(f, " size_bytes {size_bytes}")?;
+    }
+    if !device.layers.is_empty() {
+        writeln!(f, " layers {}", device.layers)?;
     }
     Ok(())
 }

@@ -59,7 +59,10 @@ impl std::fmt::Display for Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetKind {
     /// `raw`
-    Raw,
+    Raw {
+        /// What is on the device may be lost.
+        overwrite: bool,
+    },
     /// A file system of this type.
     Filesystem(Type),
 }
@@ -69,7 +72,7 @@ impl TargetKind {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Raw => "raw",
+            Self::Raw { .. } => "raw",
             Self::Filesystem(fstype) => fstype.word,
         }
     }
@@ -101,8 +104,15 @@ impl std::fmt::Display for DeviceName {
 
 pub(super) fn take_target(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
     const ACCEPTED: &str = "a device (/dev/…), LABEL=, UUID= or PARTUUID=";
-    let kind = Type::of(line.word).map_or(TargetKind::Raw, TargetKind::Filesystem);
     let value = line.some(ACCEPTED)?;
+    let (value, kind) = match (Type::of(line.word), value.rsplit_once(BLANKS)) {
+        (Some(fstype), _) => (value, TargetKind::Filesystem(fstype)),
+        (None, Some((device, "overwrite"))) => (
+            device.trim_end_matches(BLANKS),
+            TargetKind::Raw { overwrite: true },
+        ),
+        (None, _) => (value, TargetKind::Raw { overwrite: false }),
+    };
     if value.contains(BLANKS) && !line.quoted {
         return Err(format!(
             "`{value}` is more than one word; a label with blanks needs quotes: LABEL=\"my disk\""

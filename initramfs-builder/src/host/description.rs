@@ -13,13 +13,19 @@
 //! | `fstype`, `uuid`, `label` | what is on it, as `blkid` prints it |
 //! | `partuuid` | the partition's own identity, as `blkid` prints it |
 //! | `bus_path` | udev's `ID_PATH`, of the disk |
+//! | `made_of` | the nodes below a device that is made of others, with commas between |
+//! | `dm_name`, `dm_uuid` | what the device mapper calls a mapping, and what it knows it by |
+//! | `md_level` | the level of an array |
+//! | `wwid` | what a disk calls itself for the whole world, as sysfs has it |
 //! | `modules` | the drivers, from the bus to the disk, with commas between; built-in ones do no harm |
 //!
 //! Where nothing says what is on a device and the description has a file of the node's name (`dev/vda1` below the
 //! root), that file is read as the device would be.
 
 use super::Host;
-use super::devices::{Content, Device, Driver, read_content, read_table};
+use super::devices::{
+    Content, Device, Driver, Made, Maker, read_content, read_table, read_unsaved_dump,
+};
 use crate::error::{Mistake, Mistakes};
 use std::fs;
 
@@ -55,7 +61,8 @@ pub(super) fn parse(host: &Host, text: &str) -> Result<Vec<Device>, Mistakes> {
 }
 
 fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<Device, String> {
-    const KEYS: &str = "parent, partition, size, fstype, uuid, label, partuuid, bus_path, modules";
+    const KEYS: &str = "parent, partition, size, fstype, uuid, label, partuuid, bus_path, modules, made_of, dm_name, dm_uuid, \
+                        md_level, wwid";
     if !node.starts_with("/dev/") {
         return Err(format!(
             "`{node}` is no node; a line begins with one: /dev/vda1"
@@ -63,6 +70,7 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
     }
     let mut device = Device::new(node);
     let (mut kind, mut uuid, mut label) = (None, None, None);
+    let (mut below, mut dm_name, mut dm_uuid, mut md_level) = (None, None, None, None);
     for (key, value) in split_pairs(keys)? {
         let text = Some(value.clone());
         let number = || {
@@ -84,6 +92,11 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
             "label" => label = text,
             "partuuid" => device.partuuid = text,
             "bus_path" => device.bus_path = text,
+            "wwid" => device.wwid = text,
+            "dm_name" => dm_name = text,
+            "dm_uuid" => dm_uuid = text,
+            "md_level" => md_level = text,
+            "made_of" => below = text,
             "modules" => {
                 device.drivers = value
                     .split(',')
@@ -97,6 +110,16 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
             }
             _ => return Err(format!("unknown key `{key}`; accepted are {KEYS}")),
         }
+    }
+    if let Some(below) = below {
+        device.made = Some(Made {
+            by: match (dm_name, dm_uuid, md_level) {
+                (Some(name), Some(uuid), None) => Maker::Mapper { name, uuid },
+                (None, None, Some(level)) => Maker::Array(level),
+                _ => Maker::Other,
+            },
+            of: below.split(',').map(str::to_owned).collect(),
+        });
     }
     if let Some(parent) = &device.parent {
         let disk = before
@@ -137,6 +160,7 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
             if file.is_file() {
                 device.content = read_content(&file);
                 device.table = read_table(&file, 512, |_| {});
+                device.unsaved_dump = read_unsaved_dump(&file);
                 if device.size_bytes.is_none() {
                     device.size_bytes = fs::metadata(&file).ok().map(|metadata| metadata.len());
                 }

@@ -33,8 +33,39 @@ pub struct Device {
     pub bus_path: Option<String>,
     /// Its drivers, from the bus to the disk.
     pub drivers: Vec<Driver>,
-    /// It is made of others (device mapper, md, a loop device), and the capture kernel does not have it by itself.
-    pub is_mapped: bool,
+    /// The name of a raw dump on it that nobody has recovered.
+    pub unsaved_dump: Option<String>,
+    /// What it is made of, where the capture kernel does not have it by itself.
+    pub made: Option<Made>,
+    /// What the disk calls itself for the whole world, the same for every path to it; for a disk.
+    pub wwid: Option<String>,
+    /// It is reached by a network: iSCSI.
+    pub is_remote: bool,
+}
+
+/// How a device is made of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// By what.
+    pub by: Maker,
+    /// The nodes of what is directly below.
+    pub of: Vec<String>,
+}
+
+/// What makes devices of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The device mapper: what it calls the device, and what it knows it by.
+    Mapper {
+        /// `vg0-root`
+        name: String,
+        /// `LVM-…`, `mpath-…`, `CRYPT-…`, …
+        uuid: String,
+    },
+    /// md: the level.
+    Array(String),
+    /// Something else: a loop device and such.
+    Other,
 }
 
 /// What is on a device.
@@ -92,7 +123,10 @@ impl Device {
             partuuid: None,
             bus_path: None,
             drivers: Vec::new(),
-            is_mapped: false,
+            unsaved_dump: None,
+            made: None,
+            wwid: None,
+            is_remote: false,
         }
     }
 
@@ -175,6 +209,12 @@ pub(super) fn read_content(path: &Path) -> Content {
             }
         }
     }
+}
+
+/// The name of the raw dump that nobody has recovered.
+pub(super) fn read_unsaved_dump(path: &Path) -> Option<String> {
+    let control = collector::raw::read_control(&mut Node::open(path).ok()?).ok()?;
+    (!control.is_saved).then(|| control.name.as_str().to_owned())
 }
 
 /// The kind of the partition table; `visit` sees its partitions.

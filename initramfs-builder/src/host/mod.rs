@@ -23,7 +23,7 @@ pub mod network;
 mod sysfs;
 mod zone;
 
-pub use devices::{Content, Device, Driver, Keyboard};
+pub use devices::{Content, Device, Driver, Keyboard, Made, Maker};
 pub use mounts::{FstabEntry, Mount};
 pub use network::Network;
 
@@ -157,9 +157,21 @@ impl Host {
     #[must_use]
     pub fn devices_of_tag(&self, tag: &str) -> Vec<&Device> {
         let all = |wanted: &dyn Fn(&Device) -> bool| {
-            self.devices
+            let found: Vec<&Device> = self
+                .devices
                 .iter()
                 .filter(|device| wanted(device))
+                .collect();
+            // What is seen through a mapping or an array is theirs to serve: a path of a multipath disk, half of a mirror.
+            let is_below = |device: &&Device| {
+                found
+                    .iter()
+                    .any(|other| self.parts(other).any(|part| part.node == device.node))
+            };
+            found
+                .iter()
+                .copied()
+                .filter(|device| !is_below(device))
                 .collect::<Vec<_>>()
         };
         match tag.split_once('=') {
@@ -177,6 +189,15 @@ impl Host {
             }),
             _ => self.device(tag).into_iter().collect(),
         }
+    }
+
+    /// What a device is directly made of; nothing for a disk and its partitions.
+    pub fn parts<'h>(&'h self, device: &'h Device) -> impl Iterator<Item = &'h Device> {
+        device
+            .made
+            .iter()
+            .flat_map(|made| &made.of)
+            .filter_map(|node| self.device(node))
     }
 
     /// The value of a parameter of the first kernel; the last one counts.

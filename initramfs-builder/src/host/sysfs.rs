@@ -2,7 +2,9 @@
 //! The block devices of a machine: sysfs, what can be read of the devices themselves, and udev's data base.
 
 use super::Host;
-use super::devices::{Content, Device, Driver, Keyboard, read_content, read_table};
+use super::devices::{
+    Content, Device, Driver, Keyboard, Made, Maker, read_content, read_table, read_unsaved_dump,
+};
 use std::fs;
 use targets::bus_path;
 use targets::device::Roots;
@@ -65,7 +67,29 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
     device.size_bytes = attribute(directory, "size")
         .and_then(|text| text.parse::<u64>().ok())
         .and_then(|sectors| sectors.checked_mul(512));
-    device.is_mapped = is_made_of_others(directory);
+    if is_made_of_others(directory) && device.partition.is_none() {
+        let text = |name: &str| attribute(directory, name).unwrap_or_default();
+        let below = entries(host, &format!("{directory}/slaves"));
+        device.made = Some(Made {
+            by: match (text("dm/name"), text("md/level")) {
+                (name, _) if !name.is_empty() => Maker::Mapper {
+                    name,
+                    uuid: text("dm/uuid"),
+                },
+                (_, level) if !level.is_empty() => Maker::Array(level),
+                _ => Maker::Other,
+            },
+            of: below.iter().map(|name| node_of(name)).collect(),
+        });
+    }
+    device.wwid = ["device/wwid", "wwid"]
+        .into_iter()
+        .find_map(|name| attribute(directory, name).filter(|text| !text.is_empty()));
+    // Source: Linux 6.12 `drivers/scsi/scsi_transport_iscsi.c`: the disks of a session lie below its directory.
+    device.is_remote = directory.split('/').any(|part| {
+        part.strip_prefix("session")
+            .is_some_and(|rest| rest.parse::<u32>().is_ok())
+    });
     if device.partition.is_some() {
         device.parent = parent_directory(directory)
             .and_then(|parent| parent.rsplit('/').next())
@@ -81,6 +105,7 @@ fn sysfs_device(host: &Host, name: &str, directory: &str) -> Device {
         return device;
     }
     let file = host.inside(&device.node);
+    device.unsaved_dump = read_unsaved_dump(&file);
     match read_content(&file) {
         // What udev knows is better than nothing.
         Content::Unknown(_) if matches!(device.content, Content::Known { .. }) => {}
@@ -390,12 +415,12 @@ mod tests {
                 .map(|driver| driver.module.as_deref())
                 .collect();
             assert_eq!(
-                (modules, device.is_mapped),
+                (modules, device.made.is_some()),
                 (vec![Some("nvme")], false),
                 "{node}"
             );
         }
-        assert!(host.device("/dev/loop0").unwrap().is_mapped);
+        assert!(host.device("/dev/loop0").unwrap().made.is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::Work;
 use super::goal::Identified;
+use super::stack::mapping_node;
 use crate::conf::DeviceName;
 use crate::filesystem::{self, Type};
 use crate::host::{Content, Device};
@@ -15,7 +16,7 @@ impl<'a> Work<'a> {
             tag => self.host.devices_of_tag(&tag.to_string()),
         };
         match found.as_slice() {
-            [device] => supported(device),
+            [device] => self.supported(device).map(|()| *device),
             [] => Err(format!("there is no {name}; {}", self.seen())),
             several => Err(format!(
                 "{name} is on {}; name the one by its PARTUUID= or node, or give the other a new one (tune2fs -U random)",
@@ -68,7 +69,7 @@ impl<'a> Work<'a> {
     }
 
     /// A raw target is overwritten: nothing of worth may be on it.
-    pub(super) fn check_raw(&self, device: &Device) -> Result<(), String> {
+    pub(super) fn check_raw(&mut self, device: &Device, overwrite: bool) -> Result<(), String> {
         let node = &device.node;
         let is_it_or_part =
             |other: &Device| other.node == *node || other.parent.as_deref() == Some(node.as_str());
@@ -94,9 +95,21 @@ impl<'a> Work<'a> {
                 entry.line, entry.source, entry.target
             ));
         }
+        if let Some(name) = &device.unsaved_dump {
+            self.warnings.push(format!(
+                "{node} has the dump of {name}, which nobody has recovered: the next one goes to another target where there is \
+                 one, else it replaces that; recover it with `vmcore save-raw {node} FOLDER`"
+            ));
+            // Behind a control block of ours lies a dump of ours, whatever it looks like.
+            return Ok(());
+        }
+        if overwrite {
+            return Ok(());
+        }
         if let Content::Known { kind, .. } = &device.content {
             return Err(format!(
-                "{node} holds {kind}, and a raw target is overwritten; if it may be lost, clear it with `wipefs -a {node}`{}",
+                "{node} holds {kind}, and a raw target is overwritten; if it may be lost, write `raw {node} overwrite` or \
+                 clear it with `wipefs -a {node}`{}",
                 if Type::of(kind).is_some() {
                     format!(", else write `{kind} {node}` to save to that file system")
                 } else {
@@ -147,6 +160,17 @@ impl<'a> Work<'a> {
         } else {
             known.push(partuuid.map(|uuid| ("partuuid", uuid, "the partition's UUID")));
         }
+        let wwid = self.world_wide(device);
+        known.push(
+            wwid.as_deref()
+                .map(|wwid| ("wwid", wwid, "the disk's own name on every path")),
+        );
+        let mapping = mapping_node(device);
+        known.push(
+            mapping
+                .as_deref()
+                .map(|node| ("node", node, "the mapping's name")),
+        );
         known.push(
             device
                 .bus_path
@@ -160,7 +184,8 @@ impl<'a> Work<'a> {
                 .next()
                 .unwrap_or(("node", &device.node, "its node"));
         let value = value.to_owned();
-        if keyword == "node" {
+        // What is put together in the capture kernel gets the name there that it has here.
+        if keyword == "node" && device.made.is_none() {
             self.warnings.push(format!(
                 "{} is known by its name alone, which the capture kernel may give to another disk; give it a file system \
                  with a UUID or a GPT partition",
@@ -172,6 +197,7 @@ impl<'a> Work<'a> {
                 .push(format!("what is on {} is not known: {reason}", device.node));
         }
         self.need_device(device, fstype);
+        let layers = self.layers_below(device);
         let how = if written == device.node {
             format!("{what} of {}", device.node)
         } else {
@@ -182,19 +208,22 @@ impl<'a> Work<'a> {
             value,
             node: device.node.clone(),
             size_bytes: device.size_bytes,
+            layers,
             how,
         }
     }
 
     fn need_device(&mut self, device: &Device, fstype: Option<&str>) {
-        let disk = device.parent.as_ref().unwrap_or(&device.node);
-        if device.drivers.is_empty() {
-            self.warnings.push(format!(
-                "no driver of {disk} is known; if the capture kernel has it as a module, name it by `extra_modules`"
-            ));
-        }
-        for driver in &device.drivers {
-            self.need(Want::Driver(driver.clone()), format!("disk {disk}"));
+        for disk in self.disks_below(device) {
+            if disk.drivers.is_empty() {
+                self.warnings.push(format!(
+                    "no driver of {} is known; if the capture kernel has it as a module, name it by `extra_modules`",
+                    disk.node
+                ));
+            }
+            for driver in &disk.drivers {
+                self.need(Want::Driver(driver.clone()), format!("disk {}", disk.node));
+            }
         }
         if let Some(fstype) = fstype {
             let by = format!("file system of {}", device.node);
@@ -214,17 +243,6 @@ impl<'a> Work<'a> {
             });
         }
     }
-}
-
-pub(super) fn supported(device: &Device) -> Result<&Device, String> {
-    if device.is_mapped {
-        return Err(format!(
-            "{} is made of other devices (LVM, md, multipath, encryption, a loop), which is not supported yet; accepted are \
-             disks and partitions",
-            device.node
-        ));
-    }
-    Ok(device)
 }
 
 /// The line's type must be the one of the file system, and it must be able to take a dump at `path`.

@@ -2,13 +2,14 @@
 //! What will be done, with all that the record needs to own.
 
 use super::network::Way;
+use super::stack::Stacked;
 use crate::error::Mistake;
 use crate::modules::closure::{Chosen, Need};
 use crate::modules::normalised;
 use crate::programs::Programs;
 use config::{
     Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, Hook,
-    HookKind, HostKeys, Module, Record, Role, RootFilesystem, Server, TargetSpec, record,
+    HookKind, HostKeys, Layers, Module, Record, Role, RootFilesystem, Server, TargetSpec, record,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,6 +31,8 @@ pub struct Resolved {
     pub deadlines: Deadlines,
     /// The ways to servers.
     pub ways: Vec<Way>,
+    /// What is put together from other devices, in order.
+    pub layers: Vec<Stacked>,
     /// The user's key for servers that are reached by ssh.
     pub ssh_key: Option<Vec<u8>>,
     /// In the order to be made.
@@ -69,7 +72,12 @@ pub struct Goal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// To a device, from its first byte.
-    Raw(Identified),
+    Raw {
+        /// The device.
+        device: Identified,
+        /// What is on it may be lost.
+        overwrite: bool,
+    },
     /// Into a directory of a device's file system.
     Filesystem {
         /// The device.
@@ -120,7 +128,7 @@ impl Place {
     #[must_use]
     pub const fn device(&self) -> Option<&Identified> {
         match self {
-            Self::Raw(device) | Self::Filesystem { device, .. } => Some(device),
+            Self::Raw { device, .. } | Self::Filesystem { device, .. } => Some(device),
             Self::Nfs { .. } | Self::Ssh { .. } => None,
         }
     }
@@ -129,7 +137,7 @@ impl Place {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Raw(device) | Self::Filesystem { device, .. } => device.node.clone(),
+            Self::Raw { device, .. } | Self::Filesystem { device, .. } => device.node.clone(),
             Self::Nfs { server, export, .. } => format!("{server}:{export}"),
             Self::Ssh { user, server, .. } => format!("{user}@{server}"),
         }
@@ -138,7 +146,9 @@ impl Place {
     /// Both would write to the same directory or device.
     pub(super) fn is_that_of(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Raw(one), Self::Raw(other)) => one.node == other.node,
+            (Self::Raw { device: one, .. }, Self::Raw { device: other, .. }) => {
+                one.node == other.node
+            }
             (
                 Self::Filesystem {
                     device: one,
@@ -197,6 +207,8 @@ pub struct Identified {
     pub node: String,
     /// Its size on the host.
     pub size_bytes: Option<u64>,
+    /// Which of the plan's layers are below it.
+    pub layers: Layers,
     /// How the one follows from the other, for the plan.
     pub how: String,
 }
@@ -223,6 +235,7 @@ impl Identified {
                 .unwrap_or(DeviceId::Node(&self.node)),
             known_as: &self.node,
             size_bytes: self.size_bytes,
+            layers: self.layers,
         }
     }
 }
@@ -232,8 +245,9 @@ impl Goal {
     #[must_use]
     pub fn target(&self) -> TargetSpec<'_> {
         match &self.place {
-            Place::Raw(device) => TargetSpec::Raw {
+            Place::Raw { device, overwrite } => TargetSpec::Raw {
                 device: device.spec(),
+                overwrite: *overwrite,
             },
             Place::Filesystem {
                 device,
@@ -327,6 +341,16 @@ impl Resolved {
                 ))
             })?;
         }
+        let mut layers = heapless::Vec::new();
+        for layer in &self.layers {
+            layers.push(layer.spec()).map_err(|_| {
+                Mistake::new(format!(
+                    "{} devices are to be put together from others, and a record lists at most {}; take targets out",
+                    self.layers.len(),
+                    config::layer::MAX_LAYERS
+                ))
+            })?;
+        }
         let mut attempts = heapless::Vec::new();
         for goal in &self.attempts {
             attempts
@@ -365,6 +389,7 @@ impl Resolved {
             modules,
             hooks,
             networks,
+            layers,
             attempts,
             root: self.root.as_ref().map(|root| RootFilesystem {
                 fstype: &root.fstype,

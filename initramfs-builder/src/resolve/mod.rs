@@ -11,9 +11,11 @@ mod nfs;
 mod program;
 mod root;
 mod ssh;
+mod stack;
 
 pub use goal::{Goal, Identified, Place, Resolved, Root};
 pub use network::Way;
+pub use stack::Stacked;
 
 use crate::conf::{Directives, Target, TargetKind};
 use crate::error::{At, Mistake, Mistakes};
@@ -39,6 +41,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         warnings: host.warnings.clone(),
         needs: Vec::new(),
         ways: Vec::new(),
+        layers: Vec::new(),
         ssh_key: None,
         programs: Programs::default(),
     };
@@ -173,6 +176,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             final_action,
             deadlines: deadlines(directives),
             ways: work.ways,
+            layers: work.layers,
             ssh_key: work.ssh_key,
             attempts,
             root,
@@ -213,6 +217,7 @@ struct Work<'a> {
     warnings: Vec<String>,
     needs: Vec<Need>,
     ways: Vec<Way>,
+    layers: Vec<Stacked>,
     ssh_key: Option<Vec<u8>>,
     programs: Programs,
 }
@@ -236,9 +241,12 @@ impl<'a> Work<'a> {
                 let device = self.find(name)?;
                 let written = name.to_string();
                 match kind {
-                    TargetKind::Raw => {
-                        self.check_raw(device)?;
-                        Place::Raw(self.identify(device, None, &written))
+                    TargetKind::Raw { overwrite } => {
+                        self.check_raw(device, *overwrite)?;
+                        Place::Raw {
+                            device: self.identify(device, None, &written),
+                            overwrite: *overwrite,
+                        }
                     }
                     TargetKind::Filesystem(fstype) => {
                         check_filesystem(*fstype, device, path)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The file systems of the running system: what holds the save path, and the machine's own root.
 
-use super::device::{check_filesystem, supported};
+use super::device::check_filesystem;
 use super::program::Collecting;
 use super::{Goal, Place, Root, Work};
 use crate::filesystem::{self, Type};
@@ -105,7 +105,8 @@ impl<'a> Work<'a> {
                 self.seen()
             )
         })?;
-        let device = supported(device).map_err(|message| format!("{on}: {message}"))?;
+        self.supported(device)
+            .map_err(|message| format!("{on}: {message}"))?;
         let fstype = Type::of(&mount.fstype).ok_or_else(|| {
             format!(
                 "{on}, and that type is not supported yet; accepted are {}",

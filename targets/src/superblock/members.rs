@@ -28,20 +28,45 @@ pub(super) fn in_the_head(head: &Fields<'_>) -> Option<Identity> {
 pub(super) fn at_the_end<S: Source + ?Sized>(source: &mut S) -> Result<Option<Identity>, IoError> {
     let size_bytes = source.size_bytes();
     let mut block = [0; 256];
-    // 1.0 lies at least 8 KiB before the end, on a border of 4 KiB; 0.90 fills the last whole 64 KiB.
-    let sectors = size_bytes.checked_div(SECTOR).unwrap_or(0);
-    if let Some(sector) = sectors.checked_sub(16).map(|sector| sector & !7) {
+    if let Some(sector) = last_place(size_bytes) {
         let len = read_up_to(source, sector.saturating_mul(SECTOR), &mut block)?;
         let fields = Fields(block.get(..len).unwrap_or_default());
         if let Some(found) = md_1(&fields, 0, sector) {
             return Ok(Some(found));
         }
     }
+    // 0.90 fills the last whole 64 KiB.
     if let Some(start) = (size_bytes & !0xffff).checked_sub(0x1_0000) {
         let len = read_up_to(source, start, &mut block)?;
         return Ok(md_0_90(&Fields(block.get(..len).unwrap_or_default())));
     }
     Ok(None)
+}
+
+/// Where the superblock of an md member of version 1.x begins, in bytes.
+///
+/// # Errors
+/// What the device said to a read.
+pub(crate) fn md_superblock<S: Source + ?Sized>(source: &mut S) -> Result<Option<u64>, IoError> {
+    let mut block = [0; 256];
+    for sector in [Some(0), Some(8), last_place(source.size_bytes())]
+        .into_iter()
+        .flatten()
+    {
+        let start = sector.saturating_mul(SECTOR);
+        let len = read_up_to(source, start, &mut block)?;
+        let fields = Fields(block.get(..len).unwrap_or_default());
+        if md_1(&fields, 0, sector).is_some() {
+            return Ok(Some(start));
+        }
+    }
+    Ok(None)
+}
+
+/// The sector of md's format 1.0: at least 8 KiB before the end, on a border of 4 KiB.
+fn last_place(size_bytes: u64) -> Option<u64> {
+    let sectors = size_bytes.checked_div(SECTOR).unwrap_or(0);
+    sectors.checked_sub(16).map(|sector| sector & !7)
 }
 
 /// Source: Linux 6.12 `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`. The superblock names its own sector,
@@ -95,15 +120,20 @@ fn lvm(head: &Fields<'_>) -> Option<Identity> {
             continue;
         }
         let header_at = usize::try_from(head.le32(at(20))).ok()?;
-        let characters: [u8; 32] = head.bytes(at(header_at));
-        let mut text = Uuid::EMPTY;
-        for (position, character) in characters.iter().enumerate() {
-            if matches!(position, 6 | 10 | 14 | 18 | 22 | 26) {
-                text.push(b"-");
-            }
-            text.push(&[*character]);
-        }
-        return Some(Identity::new(Kind::LvmMember, text, Label::EMPTY));
+        let uuid = lvm_uuid(&head.bytes(at(header_at)));
+        return Some(Identity::new(Kind::LvmMember, uuid, Label::EMPTY));
     }
     None
+}
+
+/// A UUID of LVM as its commands print it.
+pub(crate) fn lvm_uuid(characters: &[u8; 32]) -> Uuid {
+    let mut text = Uuid::EMPTY;
+    for (position, character) in characters.iter().enumerate() {
+        if matches!(position, 6 | 10 | 14 | 18 | 22 | 26) {
+            text.push(b"-");
+        }
+        text.push(&[*character]);
+    }
+    text
 }
