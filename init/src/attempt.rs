@@ -255,9 +255,8 @@ impl Run<'_> {
         self.enter(Step::Device);
         let mut survey = Survey::new();
         let patience = Duration::from_secs(u64::from(job.record.deadlines.device_s));
-        put_together(job.record, device, patience, memory, &mut || {
-            job.report.beat()
-        })?;
+        let mut beat = || job.report.beat();
+        let patience = put_together(job.record, device, patience, memory, &mut beat)?;
         device::wait(device, &Roots::SYSTEM, patience, &mut survey, &mut || {
             job.report.beat();
         })
@@ -663,7 +662,7 @@ fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
     directory.publish(sink)
 }
 
-/// Puts together what a device is made of.
+/// Puts together what a device is made of, and returns what is left of the patience.
 ///
 /// # Errors
 /// What stands in the way.
@@ -673,7 +672,12 @@ pub fn put_together(
     patience: Duration,
     memory: &mut [u8],
     tick: &mut dyn FnMut(),
-) -> Result<(), Reason> {
+) -> Result<Duration, Reason> {
+    let start_ms = clock::now_ms();
+    let left = || {
+        let waited_ms = clock::now_ms().saturating_sub(start_ms);
+        patience.saturating_sub(Duration::from_millis(waited_ms))
+    };
     for number in device.layers.iter() {
         let layer = record
             .layers
@@ -681,14 +685,14 @@ pub fn put_together(
             .ok_or_else(|| reason("the record has no such layer, a defect of kdumprd"))?;
         let mut means = layer::Means {
             roots: Roots::SYSTEM,
-            patience,
+            patience: left(),
             memory: &mut *memory,
             tick: &mut *tick,
             tell: &mut |line| log!("{line}"),
         };
         layer::assemble(layer, &mut means).map_err(reason)?;
     }
-    Ok(())
+    Ok(left())
 }
 
 /// How much memory the attempts of a record take.

@@ -72,9 +72,10 @@ fn mount_root(
     let mut survey = Survey::new();
     let patience = Duration::from_secs(u64::from(record.deadlines.device_s));
     let mut beat = || report.beat();
-    if let Err(why) = put_together(record, &root.device, patience, memory, &mut beat) {
-        return tell(format_args!("{why}"));
-    }
+    let patience = match put_together(record, &root.device, patience, memory, &mut beat) {
+        Ok(left) => left,
+        Err(why) => return tell(format_args!("{why}")),
+    };
     let found = match device::wait(
         &root.device,
         &Roots::SYSTEM,

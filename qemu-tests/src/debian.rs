@@ -133,7 +133,7 @@ pub fn root(root: &Path, kernel: &Kernel, makedumpfile: &Path) -> Result<()> {
     // An image that is there is used. Making one inside the guest takes minutes, and has nothing to do with us.
     fs::write(
         kdump.join(format!("initrd.img-{release}")),
-        guest::script(kernel, &MODULES, &capture_script())?,
+        guest::script(kernel, &MODULES, &[], &capture_script())?,
     )?;
     let place = root.join("usr/bin/makedumpfile");
     let theirs = root.join(THEIRS.trim_start_matches('/'));

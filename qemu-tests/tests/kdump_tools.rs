@@ -63,7 +63,10 @@ fn kdump_tools_saves_its_dump_with_our_makedumpfile() -> Result<()> {
         debian::mount_script()
     );
     let initrd = work.join("first.img");
-    fs::write(&initrd, guest::script(&kernel, &debian::MODULES, &script)?)?;
+    fs::write(
+        &initrd,
+        guest::script(&kernel, &debian::MODULES, &[], &script)?,
+    )?;
     let ram = work.join("ram");
     let memory = format!(
         "memory-backend-file,id=ram,size=512M,share=on,mem-path={}",

@@ -232,6 +232,7 @@ impl Work {
             return Ok(());
         }
         loop {
+            (means.tick)();
             let volumes = self.volumes(means.tick)?;
             let mut missing = None;
             if let Some(text) = self.newest(&volumes, group, means.memory)? {
@@ -396,6 +397,7 @@ impl Work {
 
     fn md(&self, array: &str, name: &str, means: &mut Means<'_>) -> Result<(), LayerError> {
         loop {
+            (means.tick)();
             let members = self.members(array, means.tick)?;
             // One that is taken is in the array that an earlier attempt made.
             if members

@@ -157,17 +157,15 @@ impl Raw {
         let Ok(mut disk) = self.disk() else {
             return Ok(());
         };
-        let earlier = raw::read_control(&mut disk);
-        if let Ok(control) = &earlier
+        if let Ok(control) = raw::read_control(&mut disk)
             && !control.is_saved
             && !may_lose.unsaved
         {
             let name = Text::new(control.name.as_bytes());
             return Err(RawError::Unsaved(self.node, name));
         }
-        // Behind a control block of ours lies a dump of ours, whatever it looks like.
-        if earlier.is_err()
-            && !may_lose.signature
+        // A control block of an older dump does not speak against it: mkfs leaves the last MiB alone.
+        if !may_lose.signature
             && let Ok(Some(identity)) = superblock::identify(&mut disk)
         {
             return Err(RawError::Holds(self.node, identity.kind));
@@ -573,7 +571,8 @@ mod tests {
         let raw = Raw::open(&device.found, 0, ALL).unwrap();
         raw.begin("2026-11-23-04:57").unwrap();
         raw.note(|control| control.is_saved = true).unwrap();
-        device.open();
+        // A file system that was made over a dump leaves its control block where it is.
+        assert!(device.refusal(0, NOTHING).contains("holds swap"));
     }
 
     #[test]

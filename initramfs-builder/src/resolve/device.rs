@@ -100,8 +100,6 @@ impl<'a> Work<'a> {
                 "{node} has the dump of {name}, which nobody has recovered: the next one goes to another target where there is \
                  one, else it replaces that; recover it with `vmcore save-raw {node} FOLDER`"
             ));
-            // Behind a control block of ours lies a dump of ours, whatever it looks like.
-            return Ok(());
         }
         if overwrite {
             return Ok(());

@@ -175,6 +175,17 @@ impl<'a> Work<'a> {
                 if parts.is_empty() {
                     return Err(format!("what {node} is made of is not known"));
                 }
+                if let Role::Stacked(Kind::Lvm { .. }) = stacked {
+                    let is_volume =
+                        |part: &&&Device| matches!(role(part), Ok(Role::Stacked(Kind::Lvm { .. })));
+                    if let Some(part) = parts.iter().find(is_volume) {
+                        return Err(format!(
+                            "{node} is made of other logical volumes ({}), as mirrors, snapshots and thin ones are, which is \
+                             not supported; accepted are linear and striped ones",
+                            part.node
+                        ));
+                    }
+                }
                 if let Role::Stacked(Kind::Md { .. }) = stacked {
                     let is_old = |part: &&&Device| part.kind() != Some("linux_raid_member");
                     if let Some(part) = parts.iter().find(is_old) {
@@ -406,6 +417,20 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn a_volume_of_volumes_is_refused() {
+        let devices = format!(
+            "/dev/vda size=9\n\
+             /dev/dm-0 size=9 made_of=/dev/vda dm_name=vg0-x_rimage_0 dm_uuid=LVM-{GROUP}{VOLUME}\n\
+             /dev/dm-1 size=9 made_of=/dev/dm-0 dm_name=vg0-x dm_uuid=LVM-{GROUP}{GROUP} fstype=ext4 uuid=u\n"
+        );
+        let said = on(&devices, "ext4 /dev/dm-1\n").unwrap_err();
+        assert!(
+            said.contains("made of other logical volumes (/dev/dm-0)"),
+            "{said}"
+        );
     }
 
     #[test]
