@@ -520,7 +520,6 @@ version = 1
 
     fn read(bytes: &[u8]) -> Result<String, LvmError> {
         let found = PhysicalVolume::read(&mut Bytes(bytes))?.ok_or(LvmError::NoMetadata)?;
-        assert!(found.uuid.to_string().starts_with("aaaaaa-") || bytes[544] != b'a');
         let mut memory = vec![0; 16 << 10];
         let text = found.metadata(&mut Bytes(bytes), &mut memory)?;
         list(text, ROOT)
@@ -540,7 +539,9 @@ version = 1
         for length in (0..16 << 10).step_by(97) {
             let _ = read(&good[..length]);
         }
-        for position in (512..1024).chain(4096..12_288) {
+        // All of the headers, and of the ring a byte here and there: each costs a checksum over all of it.
+        let ring = (4608..12_288).step_by(23);
+        for position in (512..1024).chain(4096..4608).chain(ring) {
             let mut bytes = good.clone();
             bytes[position] ^= 0x20;
             match read(&bytes) {
