@@ -20,8 +20,9 @@ const SIZE_MIB: u64 = 192;
 /// What the guest that makes and reads volumes runs first.
 const QUIET: &str = "mkdir -p /etc/lvm\n\
     export LVM_SUPPRESS_FD_WARNINGS=1\n\
-    volumes='--config devices{use_devicesfile=0,external_device_info_source=\"none\",obtain_device_list_from_udev=0}activation{udev_sync=0,udev_rules=0,monitoring=0}global{use_lvmpolld=0}backup{backup=0,archive=0}'\n\
-    do_lvm() { lvm \"$@\" $volumes > /harness/said 2>&1 || fail \"lvm $*: $(tail -c 300 /harness/said | tr '\\n' ' ')\"; }\n\
+    devices='devices { use_devicesfile=0 external_device_info_source=\"none\" obtain_device_list_from_udev=0 }'\n\
+    rest='activation { udev_sync=0 udev_rules=0 monitoring=0 } global { use_lvmpolld=0 } backup { backup=0 archive=0 }'\n\
+    do_lvm() { lvm \"$@\" --config \"$devices $rest\" > /harness/said 2>&1 || fail \"lvm $*: $(tail -c 300 /harness/said | tr '\\n' ' ')\"; }\n\
     do_md() { mdadm \"$@\" > /harness/said 2>&1 || fail \"mdadm $*: $(tail -c 300 /harness/said | tr '\\n' ' ')\"; }\n";
 
 /// One stack of layers: how a guest makes it and puts it together again.
