@@ -165,9 +165,10 @@ impl Built<'_> {
 }
 
 /// Says how the builder finds a logical volume.
-const DESCRIBE_VOLUME: &str = "mapping=$(cat /sys/class/block/dm-0/dm/uuid)\n\
-    say describe /dev/dm-0 made_of=$(ls /sys/class/block/dm-0/slaves | sed s,^,/dev/, | tr '\\n' ,) dm_name=vg0-dumps dm_uuid=$mapping \
-    size=$(($(cat /sys/class/block/dm-0/size) * 512)) fstype=ext4 uuid=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11\n";
+const DESCRIBE_VOLUME: &str = "block=$(ls -d /sys/class/block/dm-*)\n\
+    mapping=$(cat $block/dm/uuid)\n\
+    say describe /dev/dm-0 made_of=$(ls $block/slaves | sed s,^,/dev/, | tr '\\n' ,) dm_name=vg0-dumps dm_uuid=$mapping \
+    size=$(($(cat $block/size) * 512)) fstype=ext4 uuid=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11\n";
 
 const START_VOLUME: &str = "do_lvm vgchange -a y vg0\n";
 
