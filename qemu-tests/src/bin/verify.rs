@@ -28,16 +28,6 @@ Programs and kernels that are missing are installed or fetched first.
   --table      no step: only write docs/full-matrix.md from what the last run of the matrix left
 ";
 
-/// The crates in the order of their dependencies; each is tested by a run of its own, so that features do not mix.
-const CRATES: [&str; 6] = [
-    "kdumprd-config",
-    "kdumprd-collector",
-    "kdumprd-targets",
-    "kdumprd-init",
-    "kdumprd-kexec",
-    "mkkdumprd",
-];
-
 struct Step {
     name: String,
     command: Command,
@@ -134,6 +124,20 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The crates that `cargo metadata` lists, but for the harness.
+fn crates(mut metadata: Command) -> Result<Vec<String>> {
+    let listed: serde_json::Value = serde_json::from_slice(&run(&mut metadata)?.stdout)?;
+    let names: Vec<String> = listed["packages"]
+        .as_array()
+        .context("cargo lists no packages")?
+        .iter()
+        .filter_map(|package| package["name"].as_str())
+        .filter(|name| *name != env!("CARGO_PKG_NAME"))
+        .map(str::to_owned)
+        .collect();
+    Ok(names)
+}
+
 fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
     let workspace = workspace();
     let cargo = |words: &[&str]| {
@@ -190,10 +194,11 @@ fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
             sum.skips.entry(reason).or_default();
         }
     }
-    for name in CRATES {
+    // Each by a run of its own, so that features do not mix.
+    for name in crates(cargo(&["metadata", "--no-deps", "--format-version", "1"]))? {
         steps.push(Step {
             name: format!("tests of {name}"),
-            command: cargo(&["test", "--no-fail-fast", "-p", name]),
+            command: cargo(&["test", "--no-fail-fast", "-p", &name]),
             tests: true,
         });
     }
