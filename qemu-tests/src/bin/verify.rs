@@ -202,13 +202,6 @@ fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
             tests: true,
         });
     }
-    if FUZZ.contains(only) {
-        steps.push(Step {
-            name: FUZZ.to_owned(),
-            command: fuzz(full, sum)?,
-            tests: true,
-        });
-    }
     steps.push(Step {
         name: "tests of the harness".to_owned(),
         command: cargo(&[
@@ -240,6 +233,13 @@ fn steps(full: bool, only: &str, sum: &mut Sum) -> Result<Vec<Step>> {
             tests: true,
         });
     }
+    if FUZZ.contains(only) {
+        steps.push(Step {
+            name: FUZZ.to_owned(),
+            command: fuzz(full, sum)?,
+            tests: true,
+        });
+    }
     Ok(steps)
 }
 
@@ -258,7 +258,7 @@ fn fuzz(full: bool, sum: &mut Sum) -> Result<Command> {
         .arg("--target-dir")
         .arg(&build)
         .args(["--bin", "kdumprd-fuzz", "--", "--seconds"])
-        .arg(if full { "120" } else { "8" })
+        .arg(if full { "30" } else { "8" })
         .arg("--folder")
         .arg(&folder);
     match libfuzzer(&manifest, &build) {
