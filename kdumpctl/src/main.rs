@@ -12,6 +12,14 @@ use lexopt::prelude::*;
 use std::path::Path;
 use std::process::{Command as Program, ExitCode};
 
+/// Prints a line. That nobody reads on, as behind `grep -q`, is no failure.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _gone = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 const HELP: &str = "\
 Usage: kdumpctl start | stop | restart | reload | rebuild | propagate | enable | disable
        kdumpctl status [-v | --verbose] [--json]
@@ -122,7 +130,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {
-            println!("kdumpctl (kdumprd) {}", env!("CARGO_PKG_VERSION"));
+            say!("kdumpctl (kdumprd) {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         Ok(Command::Do {
@@ -138,7 +146,7 @@ fn main() -> ExitCode {
                 Action::Status => Ok(status(root, verbose, json)),
                 Action::Showmem => showmem(),
                 Action::DefaultCrashkernel => default_crashkernel().map(|value| {
-                    println!("{value}");
+                    say!("{value}");
                     ExitCode::SUCCESS
                 }),
                 _ => as_root(action, &kernels, root, &say),
@@ -286,7 +294,7 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
         let of = |file: fn(&Setup) -> String| {
             text(setup.as_ref().map(file).map_err(ToString::to_string))
         };
-        println!(
+        say!(
             "{}",
             serde_json::json!({
                 "operational": operational,
@@ -303,14 +311,14 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
         );
     } else {
         match &loaded {
-            Ok(true) => println!("Kdump is operational"),
-            Ok(false) => println!("Kdump is not operational"),
-            Err(mistake) => println!("Kdump is not operational: {mistake}"),
+            Ok(true) => say!("Kdump is operational"),
+            Ok(false) => say!("Kdump is not operational"),
+            Err(mistake) => say!("Kdump is not operational: {mistake}"),
         }
         if verbose {
             match &reserved {
-                Ok(bytes) => println!("reserved:     {} MB", bytes >> 20),
-                Err(mistake) => println!("reserved:     {mistake}"),
+                Ok(bytes) => say!("reserved:     {} MB", bytes >> 20),
+                Err(mistake) => say!("reserved:     {mistake}"),
             }
             match &setup {
                 Ok(setup) => {
@@ -319,14 +327,14 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
                     } else {
                         " (not built yet)"
                     };
-                    println!("kernel:       {}", setup.kernel.display());
-                    println!("image:        {}{there}", setup.image.display());
+                    say!("kernel:       {}", setup.kernel.display());
+                    say!("image:        {}{there}", setup.image.display());
                 }
-                Err(mistakes) => println!("set-up:       {mistakes}"),
+                Err(mistakes) => say!("set-up:       {mistakes}"),
             }
             match &line {
-                Ok(line) => println!("command line: {line}"),
-                Err(mistakes) => println!("command line: {mistakes}"),
+                Ok(line) => say!("command line: {line}"),
+                Err(mistakes) => say!("command line: {mistakes}"),
             }
         }
     }
@@ -338,7 +346,7 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
 }
 
 fn showmem() -> Result<ExitCode, Mistakes> {
-    println!("Reserved {}MB memory for crash kernel", reserved()? >> 20);
+    say!("Reserved {}MB memory for crash kernel", reserved()? >> 20);
     Ok(ExitCode::SUCCESS)
 }
 

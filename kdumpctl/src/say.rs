@@ -4,7 +4,7 @@
 use crate::sysconfig::{Level, Sysconfig};
 use std::fmt::Display;
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
 
 /// Where messages go.
@@ -55,7 +55,10 @@ impl Say {
     fn tell(&self, level: Level, message: &dyn Display) {
         if level <= self.terminal {
             match level {
-                Level::Info | Level::Debug => println!("kdump: {message}"),
+                // That nobody reads on, as behind `grep -q`, is no failure.
+                Level::Info | Level::Debug => {
+                    let _gone = writeln!(io::stdout(), "kdump: {message}");
+                }
                 _ => eprintln!("kdump: {message}"),
             }
         }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::Failure;
+use super::messages::say;
 use super::pages::{Page, Pages, runs};
 
 /// Runs of pfns that are printed of each kind of difference.
@@ -84,13 +85,13 @@ pub(crate) fn diff(a: &Path, b: &Path) -> Result<bool, Failure> {
         }
         pfn += 1;
     }
-    println!("A: {}\nB: {}", a.display(), b.display());
-    println!("{same} pages are the same");
+    say!("A: {}\nB: {}", a.display(), b.display());
+    say!("{same} pages are the same");
     let mut equal = true;
     for difference in [different, only_a, only_b, damaged] {
         if difference.count > 0 {
             equal = false;
-            println!(
+            say!(
                 "{} pages {}: {}",
                 difference.count,
                 difference.what,

@@ -9,7 +9,7 @@ use config::DumpLevel;
 
 use super::Failure;
 use super::input::{Bytes, Shape, open_dumpfile, open_vmcore};
-use super::messages::Level;
+use super::messages::{Level, say};
 use super::progress::Console;
 
 /// Prints one field a line.
@@ -25,7 +25,7 @@ pub(crate) fn info(path: &Path) -> Result<(), Failure> {
         Some(false) => ", flattened, without its end mark",
         None => "",
     };
-    println!("format         {shape}{flattened}");
+    say!("format         {shape}{flattened}");
     if bytes.shape == Shape::Dumpfile {
         let reader = open_dumpfile(path, bytes)?;
         let sub = reader.sub_header();
@@ -34,16 +34,17 @@ pub(crate) fn info(path: &Path) -> Result<(), Failure> {
         } else {
             ""
         };
-        println!(
+        say!(
             "dump           version {}, level {}, {} pages stored{state}",
             reader.header().version,
             sub.dump_level,
             reader.page_count()
         );
         if sub.split != 0 {
-            println!(
+            say!(
                 "part           pfns {:#x} to {:#x} of several files; --reassemble joins them",
-                sub.start_pfn, sub.end_pfn
+                sub.start_pfn,
+                sub.end_pfn
             );
             return Ok(());
         }
@@ -56,34 +57,35 @@ pub(crate) fn info(path: &Path) -> Result<(), Failure> {
             text.to_owned()
         }
     };
-    println!("kernel         {}", or_unknown(vmcore.release()));
-    println!(
+    say!("kernel         {}", or_unknown(vmcore.release()));
+    say!(
         "machine        {}",
         or_unknown(vmcore.machine_name().unwrap_or(""))
     );
     match vmcore.crash_time_s() {
-        Some(seconds) => println!("crash time     {seconds} s since 1970"),
-        None => println!("crash time     (none: not the vmcore of a panic)"),
+        Some(seconds) => say!("crash time     {seconds} s since 1970"),
+        None => say!("crash time     (none: not the vmcore of a panic)"),
     }
-    println!("page size      {} bytes", vmcore.page_size());
-    println!("present pages  {}", vmcore.present_pages());
-    println!("highest pfn    {:#x}", vmcore.max_mapnr().saturating_sub(1));
-    println!("processors     {}", vmcore.cpu_count());
-    println!("VMCOREINFO     {} bytes", vmcore.vmcoreinfo().text().len());
-    println!(
+    say!("page size      {} bytes", vmcore.page_size());
+    say!("present pages  {}", vmcore.present_pages());
+    say!("highest pfn    {:#x}", vmcore.max_mapnr().saturating_sub(1));
+    say!("processors     {}", vmcore.cpu_count());
+    say!("VMCOREINFO     {} bytes", vmcore.vmcoreinfo().text().len());
+    say!(
         "notes          {} bytes",
         vmcore.notes().iter().map(|notes| notes.bytes).sum::<u64>()
     );
     let mut memory = vec![0; MEMORY_BYTES.max(OPEN_BYTES)];
     match dmesg::write(&mut vmcore, &mut memory, &mut |_| Ok(())) {
         Ok(log) => {
-            println!(
+            say!(
                 "log            {} records, {} bytes",
-                log.records, log.bytes
+                log.records,
+                log.bytes
             );
-            println!("stopped by     {}", or_unknown(&log.panic_line));
+            say!("stopped by     {}", or_unknown(&log.panic_line));
         }
-        Err(error) => println!("log            {error}"),
+        Err(error) => say!("log            {error}"),
     }
     let mut console = Console::new(Level::new(2));
     match survey(
@@ -106,22 +108,22 @@ pub(crate) fn info(path: &Path) -> Result<(), Failure> {
                 ("others", stats.kept),
             ] {
                 if pages > 0 {
-                    println!("  {what:<16}{pages:>12} pages");
+                    say!("  {what:<16}{pages:>12} pages");
                 }
             }
         }
-        Err(error) => println!("pages by kind  {error}"),
+        Err(error) => say!("pages by kind  {error}"),
     }
     let counters = counters(&mut vmcore, &mut memory);
-    println!("the kernel's own counters, whose rest is in lists of each processor");
+    say!("the kernel's own counters, whose rest is in lists of each processor");
     for (what, pages) in [
         ("file", counters.file),
         ("anonymous", counters.anonymous),
         ("free", counters.free),
     ] {
         match pages {
-            Some(pages) => println!("  {what:<16}{pages:>12} pages"),
-            None => println!("  {what:<16}{:>12}", "(unknown)"),
+            Some(pages) => say!("  {what:<16}{pages:>12} pages"),
+            None => say!("  {what:<16}{:>12}", "(unknown)"),
         }
     }
     Ok(())

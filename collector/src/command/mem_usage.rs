@@ -5,7 +5,7 @@ use collector::{MEMORY_BYTES, collect};
 use config::{CollectOptions, Compression, DumpLevel, Format};
 
 use super::Failure;
-use super::messages::Messages;
+use super::messages::{Messages, say};
 use super::options::Options;
 use super::output::Output;
 use super::progress::Console;
@@ -58,8 +58,8 @@ pub(crate) fn mem_usage(options: &Options, messages: Messages) -> Result<(), Fai
         )));
     }
     // Tabs and widths are makedumpfile's: people's scripts read this.
-    println!("\nTYPE\t\tPAGES\t\t\tEXCLUDABLE\tDESCRIPTION");
-    println!("{}", "-".repeat(70));
+    say!("\nTYPE\t\tPAGES\t\t\tEXCLUDABLE\tDESCRIPTION");
+    say!("{}", "-".repeat(70));
     for (kind, pages, excludable, about) in [
         ("ZERO\t", stats.zero, "yes", "Pages filled with zero"),
         (
@@ -78,13 +78,13 @@ pub(crate) fn mem_usage(options: &Options, messages: Messages) -> Result<(), Fai
         ("FREE\t", stats.free, "yes", "Free pages"),
         ("KERN_DATA", stats.kept, "no", "Dumpable kernel data "),
     ] {
-        println!("{kind}\t{pages:<16}\t{excludable}\t\t{about}");
+        say!("{kind}\t{pages:<16}\t{excludable}\t\t{about}");
     }
-    println!();
-    println!("page size:\t\t{:<16}", vmcore.page_size());
-    println!("Total pages on system:\t{:<16}", stats.present);
+    say!();
+    say!("page size:\t\t{:<16}", vmcore.page_size());
+    say!("Total pages on system:\t{:<16}", stats.present);
     let bytes = stats.present.saturating_mul(vmcore.page_size() as u64);
-    println!("Total size on system:\t{bytes:<16} Byte");
+    say!("Total size on system:\t{bytes:<16} Byte");
     Ok(())
 }
 

@@ -4,6 +4,15 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
+/// Prints a line. That nobody reads on, as behind `| head`, is no failure.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _gone = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+pub(crate) use say;
+
 /// Which messages are wanted: makedumpfile's bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level(u8);

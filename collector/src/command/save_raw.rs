@@ -11,6 +11,7 @@ use collector::{IoError, Source as _};
 
 use super::Failure;
 use super::input::{FileSource, io_error};
+use super::messages::say;
 use super::output::create;
 
 /// What is read and written at a time.
@@ -36,22 +37,22 @@ enum Outcome {
 /// Recovers the dump, prints what came of it, and says whether all is well: a dump that was cut short is recovered too.
 pub(crate) fn save_raw(device: &Path, folder: &Path) -> Result<(), Failure> {
     match recover(device, folder)? {
-        Outcome::Nothing(why) => println!("{}: nothing to recover: {why}", device.display()),
+        Outcome::Nothing(why) => say!("{}: nothing to recover: {why}", device.display()),
         Outcome::Saved {
             folder,
             cut,
             remarks,
         } => {
             for remark in remarks {
-                println!("{}: {remark}", device.display());
+                say!("{}: {remark}", device.display());
             }
             match cut {
-                None => println!(
+                None => say!(
                     "{}: complete dump saved to {}",
                     device.display(),
                     folder.display()
                 ),
-                Some(why) => println!(
+                Some(why) => say!(
                     "{}: INCOMPLETE dump saved to {}: {why}",
                     device.display(),
                     folder.display()

@@ -12,6 +12,7 @@ use collector::kdump::{Bitmap, ReadError};
 
 use super::Failure;
 use super::input::{Bytes, Dumpfile, Shape, open_dumpfile, open_vmcore};
+use super::messages::say;
 use super::pages::runs;
 
 /// Messages of one kind that are printed.
@@ -53,13 +54,13 @@ pub(crate) fn verify(path: &Path) -> Result<bool, Failure> {
         }
     }
     for note in &findings.notes {
-        println!("{}: {note}", path.display());
+        say!("{}: {note}", path.display());
     }
     for problem in &findings.problems {
-        println!("{}: problem: {problem}", path.display());
+        say!("{}: problem: {problem}", path.display());
     }
     if findings.problems.is_empty() {
-        println!("{}: good", path.display());
+        say!("{}: good", path.display());
     }
     Ok(findings.problems.is_empty())
 }

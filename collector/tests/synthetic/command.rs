@@ -771,6 +771,24 @@ fn damage_is_found_and_named() {
 }
 
 #[test]
+fn nobody_who_reads_on_is_no_panic() {
+    let folder = Folder::new("pipe");
+    for words in [["info", "core"], ["diff", "core"], ["verify", "core"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmcore"));
+        command.args(words).current_dir(&folder.path);
+        if words[0] == "diff" {
+            command.arg("core");
+        }
+        let output = command.stdout(writer).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words:?}: {said}");
+        assert!(!said.contains("panicked"), "{words:?}: {said}");
+    }
+}
+
+#[test]
 fn info_says_what_a_file_is() {
     let folder = Folder::new("info");
     let said = folder.good("info core");
