@@ -4,7 +4,7 @@
 //! Everything that may hang is done in a child first, which shares PID 1's mounts: the device, the mount, and a first read
 //! of the init program. What is left for PID 1 are calls on what is mounted already.
 
-use crate::attempt::put_together;
+use crate::attempt::disk::put_together;
 use crate::fault::Faults;
 use crate::log;
 use crate::report::{Report, Step};

@@ -5,8 +5,9 @@
     reason = "a reason has no heap to lie on, and an attempt has one of them"
 )]
 
+use super::disk::mount_point;
 use super::network::own_address;
-use super::{Place, Reason, Run, mount_point, reason};
+use super::{Place, Reason, Run, reason};
 use crate::log;
 use config::TargetSpec;
 use targets::nfs;

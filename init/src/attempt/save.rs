@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is saved to the directory of a dump, and in which order.
+#![expect(
+    clippy::result_large_err,
+    reason = "a reason has no heap to lie on, and an attempt has one of them"
+)]
+
+use super::{Cut, Place, Reason, Run, reason};
+use crate::clock;
+use crate::dump::{self, Dumped, Input, Summary};
+use crate::folder::Folder;
+use crate::kernel_log;
+use crate::log;
+use crate::manifest::{Manifest, peak_memory_kib};
+use crate::progress::Seconds;
+use crate::report::Step;
+use crate::vmcore::VmcoreFile;
+use collector::dmesg::DmesgError;
+use collector::{Sink, Vmcore, dmesg};
+use core::fmt::Write as _;
+use heapless::String;
+
+/// What the manifest may have; far more than any had.
+const MANIFEST_BYTES: usize = 32 << 10;
+/// What is kept free for it before the vmcore is written: more than the manifest of one failed attempt has.
+const MANIFEST_ROOM: usize = 4096;
+/// The capture kernel's log is written in pieces of this size.
+const LOG_PIECE_BYTES: usize = 16 << 10;
+
+/// What was saved before the vmcore, for the manifest.
+struct Saved {
+    release: String<80>,
+    crash_time_s: i64,
+    dmesg_bytes: Option<u64>,
+}
+
+impl Run<'_> {
+    /// Saves everything to the directory of the dump.
+    pub(super) fn save<D: Folder>(
+        &mut self,
+        directory: &D,
+        crash_time_s: i64,
+        mut vmcore: Input<'_>,
+        memory: &mut [u8],
+    ) -> Result<Place, Reason> {
+        let job = self.job;
+        self.before_the_dump()?;
+        self.enter(Step::Dmesg);
+        let dmesg_bytes = match vmcore.understood() {
+            Some(vmcore) => self.dmesg(vmcore, memory, directory)?,
+            None => None,
+        };
+        let mut saved = Saved {
+            release: String::new(),
+            crash_time_s,
+            dmesg_bytes,
+        };
+        if let Some(vmcore) = vmcore.understood() {
+            let _ = saved.release.push_str(vmcore.release());
+        }
+
+        self.enter(Step::Dump);
+        let manifest_file = directory
+            .is_random_access()
+            .then(|| self.begin_manifest(directory, &saved, memory));
+        let dump_name = directory.dump_name();
+        let mut sink = directory.create(dump_name)?;
+        let result = match job.attempt.program {
+            Some(program) => {
+                let place = self.local_path(directory.path().as_str(), dump_name, true);
+                let dumped = self.run_collector(program, &place);
+                D::was_written_by_another(&mut sink);
+                dumped
+            }
+            None => dump::write(job, &mut vmcore, memory, &mut sink, D::restart).map_err(|error| {
+                let mut why = reason(error);
+                if let Some(more) = directory.explanation() {
+                    let _ = write!(Cut(&mut why), " ({more})");
+                }
+                why
+            }),
+        };
+        drop(vmcore);
+
+        self.enter(Step::Publish);
+        let result = match result {
+            Ok(dumped) => directory.publish(sink).map(|()| dumped),
+            Err(why) => {
+                // As far as it got it stays readable, and its name says that it is incomplete.
+                let mut text = why;
+                match D::leave(&mut sink) {
+                    Ok(()) => {
+                        let _ = write!(
+                            Cut(&mut text),
+                            "; what was written is {}",
+                            directory.incomplete_place()
+                        );
+                    }
+                    Err(error) => {
+                        let _ = write!(Cut(&mut text), "; syncing what was written: {error}");
+                    }
+                }
+                Err(text)
+            }
+        };
+        if let Ok(dumped) = &result {
+            self.tell(dumped);
+        }
+        self.aside("manifest.json", |run| {
+            let mut file = match manifest_file {
+                Some(file) => file?,
+                None => directory.create("manifest.json")?,
+            };
+            let result = result.as_ref().map_err(String::as_str);
+            let bytes = run.manifest(&saved, result, memory)?;
+            file.write_at(0, bytes).map_err(reason)?;
+            D::cut(&mut file, u64::try_from(bytes.len()).unwrap_or(0)).map_err(reason)?;
+            directory.publish(file)
+        });
+        self.aside("kexec-dmesg.log", |_| own_log(directory, memory));
+        let place = self.local_path(directory.path().as_str(), dump_name, result.is_err());
+        self.after_the_dump(result.is_ok(), &place);
+        result?;
+        Ok(directory.place())
+    }
+
+    /// Saves the crashed kernel's log, synced and under its name. None when the log cannot be read: that is no reason to
+    /// give up the vmcore.
+    fn dmesg<D: Folder>(
+        &mut self,
+        vmcore: &mut Vmcore<'_, VmcoreFile>,
+        memory: &mut [u8],
+        directory: &D,
+    ) -> Result<Option<u64>, Reason> {
+        let start_ms = clock::now_ms();
+        let mut sink = directory.create("vmcore-dmesg.txt")?;
+        let mut offset = 0_u64;
+        let written = dmesg::write(vmcore, memory, &mut |text| {
+            sink.write_at(offset, text)?;
+            offset = offset.saturating_add(u64::try_from(text.len()).unwrap_or(0));
+            Ok(())
+        });
+        match written {
+            Ok(_) => {
+                directory.publish(sink)?;
+                log!(
+                    "vmcore-dmesg.txt saved: {offset} bytes in {}",
+                    Seconds(clock::now_ms().saturating_sub(start_ms))
+                );
+                Ok(Some(offset))
+            }
+            Err(DmesgError::Output(error)) => Err(reason(format_args!(
+                "writing vmcore-dmesg.txt at byte {offset}: {error}"
+            ))),
+            Err(error) => {
+                log!("vmcore-dmesg.txt is incomplete, {offset} bytes: {error}; next: the vmcore");
+                let _ = sink.sync();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The line that sums up the dump.
+    fn tell(&self, dumped: &Dumped) {
+        let Some(stats) = &dumped.stats else {
+            return;
+        };
+        let dump_ms = self
+            .durations()
+            .iter()
+            .find(|(step, _)| *step == Step::Dump)
+            .map_or(0, |&(_, ms)| ms);
+        log!("vmcore: {}", Summary(stats, dump_ms));
+    }
+
+    /// The manifest of a dump that is under way, with the room that the final one needs: the dump may fill the disk, and
+    /// what is found after a power cut says what it is.
+    fn begin_manifest<D: Folder>(
+        &self,
+        directory: &D,
+        saved: &Saved,
+        memory: &mut [u8],
+    ) -> Result<D::File, Reason> {
+        let length = self
+            .manifest(saved, Err("the dump was under way"), memory)?
+            .len();
+        let room = memory.get_mut(..MANIFEST_ROOM).unwrap_or(&mut []);
+        // White space behind the end is JSON too.
+        room.iter_mut().skip(length).for_each(|byte| *byte = b' ');
+        let mut file = directory.create("manifest.json")?;
+        file.write_at(0, room).map_err(reason)?;
+        Ok(file)
+    }
+
+    fn manifest<'b>(
+        &self,
+        saved: &Saved,
+        result: Result<&Dumped, &str>,
+        memory: &'b mut [u8],
+    ) -> Result<&'b [u8], Reason> {
+        let manifest = Manifest {
+            record: self.job.record,
+            number: self.job.number,
+            attempt: self.job.attempt,
+            failures: self.job.failures,
+            release: &saved.release,
+            panic_line: self.job.panic_line,
+            crash_time_s: saved.crash_time_s,
+            result: result.map(|_| ()),
+            format: result.map_or(self.job.attempt.collect.format, |dumped| dumped.format),
+            stats: result.ok().and_then(|dumped| dumped.stats.as_ref()),
+            dmesg_bytes: saved.dmesg_bytes,
+            durations: &self.durations(),
+            peak_memory_kib: peak_memory_kib(),
+        };
+        memory
+            .get_mut(..MANIFEST_BYTES)
+            .and_then(|buffer| manifest.write(buffer))
+            .ok_or_else(|| reason("it does not fit"))
+    }
+
+    /// Does what the dump does not depend on: a failure is told and no more.
+    fn aside(&self, name: &str, work: impl FnOnce(&Self) -> Result<(), Reason>) {
+        self.job.report.beat();
+        if let Err(why) = work(self) {
+            log!("{name} is missing or incomplete: {why}; the dump does not need it");
+        }
+    }
+}
+
+/// Saves the capture kernel's own log.
+fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
+    let mut sink = directory.create("kexec-dmesg.log")?;
+    let piece = memory
+        .get_mut(..LOG_PIECE_BYTES)
+        .ok_or_else(|| reason("no memory"))?;
+    let (mut used, mut offset) = (0_usize, 0_u64);
+    kernel_log::each_line(&mut |line| {
+        if piece.len() - used < line.len() {
+            sink.write_at(offset, piece.get(..used).unwrap_or(&[]))?;
+            offset = offset.saturating_add(u64::try_from(used).unwrap_or(0));
+            used = 0;
+        }
+        // A line is far shorter than the piece.
+        if let Some(place) = piece.get_mut(used..used.saturating_add(line.len())) {
+            place.copy_from_slice(line);
+            used = used.saturating_add(line.len());
+        }
+        Ok(())
+    })
+    .map_err(reason)?;
+    sink.write_at(offset, piece.get(..used).unwrap_or(&[]))
+        .map_err(reason)?;
+    directory.publish(sink)
+}
