@@ -65,6 +65,31 @@ pub fn only_attempt_saved(outcome: &Outcome, crash: Crash, between: &[&str]) -> 
     Ok(())
 }
 
+/// Checks that the first attempt, at a target of the kind `first`, failed for the reason `said`, and that the raw disk has
+/// the dump.
+///
+/// # Errors
+/// What is otherwise.
+pub fn raw_has_it_after(outcome: &Outcome, first: &str, said: &str) -> Result<()> {
+    lines_in_order(
+        outcome,
+        &[
+            "init ",
+            "crashed kernel: ",
+            &format!("attempt 1 of 2: {first} "),
+            "attempt 1 of 2 failed: ",
+            "attempt 2 of 2: raw ",
+            "vmcore: ",
+            "attempt 2 of 2 done: ",
+            "final action: reboot",
+        ],
+    )?;
+    let line = outcome.line("attempt 1 of 2 failed: ")?;
+    ensure!(line.text.contains(said), "{}", line.text);
+    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
+    Ok(())
+}
+
 /// What is known of a dump beside the file itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {

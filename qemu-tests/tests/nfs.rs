@@ -259,21 +259,7 @@ fn falls_back(
     let (machine, mut cycle) = cycle(name, &kernel, net, conf)?;
     set(&mut cycle);
     let outcome = cycle.run()?;
-    proof::lines_in_order(
-        &outcome,
-        &[
-            "init ",
-            "attempt 1 of 2: nfs ",
-            "attempt 1 of 2 failed: ",
-            "attempt 2 of 2: raw ",
-            "vmcore: ",
-            "attempt 2 of 2 done: ",
-            "final action: reboot",
-        ],
-    )?;
-    let line = outcome.line("attempt 1 of 2 failed: ")?;
-    ensure!(line.text.contains(said), "{}", line.text);
-    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
+    proof::raw_has_it_after(&outcome, "nfs", said)?;
     machine.clean_up()
 }
 

@@ -14,7 +14,6 @@ use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::peer::{Server as Peer, Setup, below, make_key};
 use qemu_tests::proof::{self, Known};
 use qemu_tests::setup::{self, Flavour};
-use qemu_tests::vm::End;
 
 /// The guest's card and address, as the builder would find them on the machine.
 const NETWORK: &str = "\
@@ -66,23 +65,7 @@ fn capture(name: &str, peer: &Peer, lines: &str) -> Result<(Machine, Outcome)> {
 
 /// Checks that the server did not get the dump for the reason `said`, and that the spare disk has it.
 fn the_spare_disk_has_it(outcome: &Outcome, said: &str) -> Result<()> {
-    proof::lines_in_order(
-        outcome,
-        &[
-            "init ",
-            "crashed kernel: ",
-            "attempt 1 of 2: ssh ",
-            "attempt 1 of 2 failed: ",
-            "attempt 2 of 2: raw ",
-            "vmcore: ",
-            "attempt 2 of 2 done: ",
-            "final action: reboot",
-        ],
-    )?;
-    let line = outcome.line("attempt 1 of 2 failed: ")?;
-    ensure!(line.text.contains(said), "{}", line.text);
-    ensure!(outcome.end == End::Reset, "{:?}", outcome.end);
-    Ok(())
+    proof::raw_has_it_after(outcome, "ssh", said)
 }
 
 /// When the line came.

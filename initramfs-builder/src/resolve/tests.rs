@@ -313,6 +313,19 @@ fn a_type_brings_its_options_and_what_its_driver_asks_for() {
     assert!(page.is_some() && page < driver, "{:?}", plan.needs);
 }
 
+/// The options and the save path of the first attempt, which is at a file system.
+fn mounted(plan: &Resolved) -> (&str, &str) {
+    let TargetSpec::Filesystem {
+        mount_options,
+        path,
+        ..
+    } = plan.attempts[0].target()
+    else {
+        panic!("{plan:?}");
+    };
+    (mount_options, path)
+}
+
 #[test]
 fn a_root_in_a_subvolume_is_found_from_the_top_and_started_as_it_is() {
     let host = Tree::new(&[
@@ -327,26 +340,12 @@ fn a_root_in_a_subvolume_is_found_from_the_top_and_started_as_it_is() {
     ])
     .host();
     let plan = on(&host, "default mount_root_run_init\nbtrfs /dev/vda\n").unwrap();
-    let TargetSpec::Filesystem {
-        mount_options,
-        path,
-        ..
-    } = plan.attempts[0].target()
-    else {
-        panic!("{plan:?}");
-    };
+    let (mount_options, path) = mounted(&plan);
     // A target of its own is what `mount` shows of it.
     assert_eq!((mount_options, path), ("", "/var/crash"));
     assert_eq!(plan.root.unwrap().mount_options, "subvol=/@");
     let plan = on(&host, "").unwrap();
-    let TargetSpec::Filesystem {
-        mount_options,
-        path,
-        ..
-    } = plan.attempts[0].target()
-    else {
-        panic!("{plan:?}");
-    };
+    let (mount_options, path) = mounted(&plan);
     assert_eq!((mount_options, path), ("subvolid=5", "/@/var/crash"));
 }
 
