@@ -90,6 +90,30 @@ fn a_copy_is_the_vmcore_byte_by_byte() -> Result<()> {
 }
 
 #[test]
+fn elf_without_the_excluded_pages_is_read_by_drgn_and_crash() -> Result<()> {
+    let case = Case {
+        prepare: BUSY,
+        symbols: true,
+        ..Case::new(
+            "elf",
+            Flavour::Cloud6_1,
+            DiskPlan::virtio(Content::Ext(Ext::new("ext4", 640))),
+            "ext4 NODE\ncore_collector makedumpfile -E -d 31\n",
+        )
+    };
+    let capture = case.capture()?;
+    let saved = capture.saved()?;
+    let manifest = saved.manifest()?;
+    assert_eq!(manifest["format"], "elf");
+    assert_eq!(manifest["level_used"], 31);
+    assert_eq!(fs::read(saved.file("vmcore"))?[..4], *b"\x7fELF");
+    // An unfiltered one has over 350 MiB.
+    let size = fs::metadata(saved.file("vmcore"))?.len();
+    assert!(size < 200 << 20, "{size}");
+    capture.clean_up()
+}
+
+#[test]
 fn a_full_disk_leads_to_the_next_level_of_the_list() -> Result<()> {
     let case = Case {
         prepare: BUSY,

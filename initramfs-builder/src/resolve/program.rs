@@ -6,7 +6,7 @@ use crate::conf::Collector;
 use crate::error::{At, Mistake};
 use crate::modules::normalised;
 use crate::programs::FOLDERS;
-use config::{CollectOptions, Format, HookKind};
+use config::{CollectOptions, HookKind};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -28,17 +28,7 @@ impl Work<'_> {
             return built_in(CollectOptions::standard());
         };
         match value {
-            Collector::BuiltIn(options) => {
-                if options.format == Format::Elf {
-                    self.mistake(
-                        *line,
-                        "`core_collector makedumpfile -E` is not supported yet; accepted are `makedumpfile` without -E, and \
-                         `cp` for an unfiltered ELF copy"
-                            .to_owned(),
-                    );
-                }
-                built_in(options.clone())
-            }
+            Collector::BuiltIn(options) => built_in(options.clone()),
             Collector::Program(command) => match self.collector_program(command, *line) {
                 Ok(command) => Collecting {
                     options: CollectOptions::copy(),
