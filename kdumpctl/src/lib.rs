@@ -13,6 +13,7 @@
 pub mod boot;
 pub mod crashkernel;
 pub mod propagate;
+pub mod save_raw;
 pub mod say;
 pub mod setup;
 pub mod sysconfig;

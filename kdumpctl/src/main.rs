@@ -6,7 +6,7 @@ use initramfs_builder::error::{Mistake, Mistakes};
 use kdumpctl::crashkernel::{self, Done, Kernels};
 use kdumpctl::say::Say;
 use kdumpctl::setup::{Built, Setup, read_sysconfig};
-use kdumpctl::{has_program, lock, propagate, run};
+use kdumpctl::{has_program, lock, propagate, run, save_raw};
 use kexec::Purpose;
 use lexopt::prelude::*;
 use std::path::Path;
@@ -21,7 +21,7 @@ macro_rules! say {
 }
 
 const HELP: &str = "\
-Usage: kdumpctl start | stop | restart | reload | rebuild | propagate | enable | disable
+Usage: kdumpctl start | stop | restart | reload | rebuild | propagate | save-raw | enable | disable
        kdumpctl status [-v | --verbose] [--json]
        kdumpctl showmem
        kdumpctl get-default-crashkernel
@@ -37,6 +37,7 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   status                    say whether a crash would be captured; needs no root
   rebuild                   build the image in any case
   propagate                 make a key for the ssh targets of kdump.conf, and hand it to their servers
+  save-raw                  bring dumps on the raw targets of kdump.conf below its path; start does so as well
   showmem                   print how much memory is reserved; needs no root
   get-default-crashkernel   print the default of crashkernel=; needs no root
   reset-crashkernel         set crashkernel= to the default, for the running kernel without --kernel; it counts from the
@@ -64,6 +65,7 @@ enum Action {
     Reload,
     Rebuild,
     Propagate,
+    SaveRaw,
     Enable,
     Disable,
     ResetCrashkernel,
@@ -73,13 +75,14 @@ enum Action {
 }
 
 impl Action {
-    const ALL: [(&'static str, Self); 12] = [
+    const ALL: [(&'static str, Self); 13] = [
         ("start", Self::Start),
         ("stop", Self::Stop),
         ("restart", Self::Restart),
         ("reload", Self::Reload),
         ("rebuild", Self::Rebuild),
         ("propagate", Self::Propagate),
+        ("save-raw", Self::SaveRaw),
         ("enable", Self::Enable),
         ("disable", Self::Disable),
         ("reset-crashkernel", Self::ResetCrashkernel),
@@ -152,9 +155,7 @@ fn main() -> ExitCode {
                 _ => as_root(action, &kernels, root, &say),
             };
             result.unwrap_or_else(|mistakes| {
-                for mistake in mistakes.0 {
-                    say.error(mistake);
-                }
+                tell(&mistakes, &say);
                 ExitCode::FAILURE
             })
         }
@@ -162,6 +163,12 @@ fn main() -> ExitCode {
             eprintln!("kdumpctl: {error}; see kdumpctl --help");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn tell(mistakes: &Mistakes, say: &Say) {
+    for mistake in &mistakes.0 {
+        say.error(mistake);
     }
 }
 
@@ -197,17 +204,25 @@ fn as_root(
         Action::Reload => stop(say).and_then(|()| load(&read_setup(root, say)?, say)),
         Action::Rebuild => build(&read_setup(root, say)?, true, say),
         Action::Propagate => propagate::run_all(&Setup::read(root)?.directives, say),
+        Action::SaveRaw => save_raw(&read_setup(root, say)?, say),
         Action::Enable => service("enable"),
         Action::Disable => service("disable"),
         _ => reset_crashkernel(kernels, say),
     };
-    if !name.is_empty() {
-        match &result {
-            Ok(()) => say.info(format_args!("{name} kdump: [OK]")),
-            Err(_) => say.error(format_args!("{name} kdump: [FAILED]")),
-        }
+    if name.is_empty() {
+        return result.map(|()| ExitCode::SUCCESS);
     }
-    result.map(|()| ExitCode::SUCCESS)
+    Ok(match result {
+        Ok(()) => {
+            say.info(format_args!("{name} kdump: [OK]"));
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => {
+            tell(&mistakes, say);
+            say.error(format_args!("{name} kdump: [FAILED]"));
+            ExitCode::FAILURE
+        }
+    })
 }
 
 fn read_setup(root: &Path, say: &Say) -> Result<Setup, Mistakes> {
@@ -232,8 +247,22 @@ fn start(root: &Path, say: &Say) -> Result<(), Mistakes> {
         say.warning("Kdump already running: [WARNING]");
         return Ok(());
     }
+    // The crash that is captured next would find the device taken.
+    if let Err(mistakes) = save_raw(&setup, say) {
+        for mistake in mistakes.0 {
+            say.warning(format_args!("warning: {mistake}"));
+        }
+    }
     build(&setup, false, say)?;
     load(&setup, say)
+}
+
+fn save_raw(setup: &Setup, say: &Say) -> Result<(), Mistakes> {
+    let devices = save_raw::devices(setup)?;
+    if devices.is_empty() {
+        say.debug("kdump.conf has no raw target");
+    }
+    save_raw::run_all(save_raw::PROGRAM, &devices, &save_raw::folder(setup))
 }
 
 fn build(setup: &Setup, always: bool, say: &Say) -> Result<(), Mistakes> {

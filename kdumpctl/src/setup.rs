@@ -70,7 +70,7 @@ pub fn read_sysconfig(root: &Path) -> Result<Sysconfig, Mistakes> {
     }
 }
 
-fn below(root: &Path, path: &str) -> PathBuf {
+pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
@@ -420,5 +420,19 @@ mod tests {
         fs::remove_file(below(&tree.0, CONF)).unwrap();
         let said = Setup::read(&tree.0).unwrap_err().to_string();
         assert!(said.starts_with("reading /etc/kdump.conf: "), "{said}");
+    }
+
+    #[test]
+    fn raw_targets_are_recovered_from_their_nodes_to_the_path() {
+        let tree = Tree::new("raw /dev/vda\npath /srv/dumps\n");
+        let setup = tree.setup();
+        let devices = crate::save_raw::devices(&setup).unwrap();
+        assert_eq!(devices, ["/dev/vda"]);
+        assert_eq!(crate::save_raw::folder(&setup), tree.0.join("srv/dumps"));
+        // Without such a line nothing is looked up: the disk is gone, and that is no mistake here.
+        let tree = Tree::new("ext4 /dev/vdz\n");
+        let setup = tree.setup();
+        assert_eq!(crate::save_raw::devices(&setup).unwrap(), [""; 0]);
+        assert_eq!(crate::save_raw::folder(&setup), tree.0.join("var/crash"));
     }
 }
