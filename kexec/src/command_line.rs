@@ -60,7 +60,7 @@ const REMOVED: [&str; 33] = [
     "nosmp",
 ];
 
-/// What is removed beyond [`REMOVED`] where nobody says otherwise: the default of `KDUMP_COMMANDLINE_REMOVE`.
+/// What is removed beyond what always goes, where nobody says otherwise: the default of `KDUMP_COMMANDLINE_REMOVE`.
 ///
 /// Source: kdump-utils 63f248c `gen-kdump-sysconfig.sh`.
 pub const USUALLY_REMOVED: &str =
