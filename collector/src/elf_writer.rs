@@ -16,8 +16,10 @@
     clippy::indexing_slicing
 )]
 
+use crate::CollectError;
 use crate::address::{Pfn, PhysAddr};
 use crate::bytes::ByteOrder;
+use crate::dump::Dump;
 use crate::elf_headers::{
     self, FILE_HEADER_BYTES, PN_XNUM, PROGRAM_HEADER_BYTES, SECTION_HEADER_BYTES,
 };
@@ -25,7 +27,6 @@ use crate::io::{Sink, Source};
 use crate::observer::{Progress, Stage};
 use crate::pages::is_zero;
 use crate::stats::Stats;
-use crate::{CollectError, Dump};
 
 /// So many pages that are left out end a segment.
 const GAP_PAGES: u64 = 256;

@@ -9,11 +9,12 @@
 use config::DumpLevel;
 
 use crate::address::Pfn;
+use crate::dump::Dump;
 use crate::io::Source;
 use crate::observer::Observer;
 use crate::stats::Stats;
 use crate::vmcore::Vmcore;
-use crate::{CollectError, Dump, READ_BYTES, WINDOW_BYTES, WRITER_BYTES};
+use crate::{CollectError, READ_BYTES, WINDOW_BYTES, WRITER_BYTES};
 
 /// Counts the pages by kind. Zero pages are not told apart from others, as that takes reading them: `kept` has them.
 ///
