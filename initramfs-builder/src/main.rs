@@ -5,7 +5,7 @@
 use initramfs_builder::compress::ImageCompression;
 use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
-use initramfs_builder::{Request, image, plan, prepare};
+use initramfs_builder::{Request, conf, image, plan, prepare};
 use lexopt::prelude::*;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,17 +17,19 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
        mkkdumprd ls IMAGE                                          list what is in an image
        mkkdumprd cat IMAGE FILE                                    print one file of an image
 
-  --conf FILE         the configuration; /etc/kdump.conf without this option
-  --kver RELEASE      the capture kernel's release, as `uname -r` prints it
-  --modules-dir DIR   the directory with its modules.dep; without this option lib/modules/RELEASE of the host
-  --host-root DIR     the host's root directory, or a directory that describes a host
-  --init PLACE        an init binary, or the folder with its builds, from which the smallest is taken that has what
-                      the plan needs; /usr/lib/kdumprd without this option
-  --compress HOW      none, gzip or xz; gzip without this option
-  -o, --output IMAGE  the image to write
-  -h, --help          this text
-      --man           this text as a manual page, in roff
-  -V, --version       the version
+  --conf FILE              the configuration; /etc/kdump.conf without this option
+  --kver RELEASE           the capture kernel's release, as `uname -r` prints it
+  --modules-dir DIR        the directory with its modules.dep; without this option lib/modules/RELEASE of the host
+  --host-root DIR          the host's root directory, or a directory that describes a host
+  --init PLACE             an init binary, or the folder with its builds, from which the smallest is taken that has what
+                           the plan needs; /usr/lib/kdumprd without this option
+  --compress none|gzip|xz  how the image is compressed; gzip without this option
+  --json                   with plan: the plan as JSON
+  -o, --output IMAGE       the image to write
+  -h, --help               this text
+      --man [kdump.conf]   this text as a manual page, in roff; with kdump.conf the page about that file
+      --completion         what has bash complete the words of this command
+  -V, --version            the version
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage.
 ";
@@ -35,11 +37,22 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage.
 enum Command {
     Help,
     Manual,
+    ConfManual,
+    Completion,
     Version,
     Build(Request, PathBuf),
-    Plan(Request),
+    Plan(Request, Form),
     List(PathBuf),
     Cat(PathBuf, String),
+}
+
+/// Who reads a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A person.
+    Text,
+    /// A program.
+    Json,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +80,8 @@ fn run(command: Command) -> Result<(), Mistakes> {
         Command::Manual => {
             print(manual::page("mkkdumprd", "build the kdump initramfs", HELP).as_bytes())
         }
+        Command::ConfManual => print(conf::page().as_bytes()),
+        Command::Completion => print(manual::completion::bash("mkkdumprd", HELP).as_bytes()),
         Command::Version => {
             print(format!("mkkdumprd (kdumprd) {}\n", env!("CARGO_PKG_VERSION")).as_bytes())
         }
@@ -82,15 +97,19 @@ fn run(command: Command) -> Result<(), Mistakes> {
             }
             Ok(image::write(&output, &prepared.bytes)?)
         }
-        Command::Plan(request) => {
+        Command::Plan(request, form) => {
             let prepared = prepare(&request)?;
-            let text = plan::describe(
-                &prepared.resolved,
-                &prepared.closure,
-                &prepared.items,
-                prepared.bytes.len(),
-                request.compression.word(),
-            );
+            let compression = request.compression.word();
+            let text = match form {
+                Form::Text => plan::describe(
+                    &prepared.resolved,
+                    &prepared.closure,
+                    &prepared.items,
+                    prepared.bytes.len(),
+                    compression,
+                ),
+                Form::Json => format!("{:#}\n", plan::json::value(&prepared, compression)),
+            };
             print(text.as_bytes())
         }
         Command::List(image) => list(&image),
@@ -165,7 +184,18 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         let (slot, name) = match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
-            Long("man") => return Ok(Command::Manual),
+            Long("man") => {
+                return match arguments.next()? {
+                    None => Ok(Command::Manual),
+                    Some(Value(page)) if page == "kdump.conf" => Ok(Command::ConfManual),
+                    Some(_) => Err("--man stands alone, or with kdump.conf behind it".into()),
+                };
+            }
+            Long("completion") => return Ok(Command::Completion),
+            Long("json") => {
+                options.json = true;
+                continue;
+            }
             Short('V') | Long("version") => return Ok(Command::Version),
             Long("conf") => (&mut options.conf, "--conf"),
             Long("kver") => (&mut options.kernel, "--kver"),
@@ -186,12 +216,16 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
     match operands.as_slice() {
+        [] if options.json => Err("--json is for plan".into()),
         [] => {
             let output = options.output.take().ok_or("-o IMAGE is missing")?;
             Ok(Command::Build(options.request()?, output.into()))
         }
         ["plan"] if options.output.is_some() => Err("plan writes no image and takes no -o".into()),
-        ["plan"] => Ok(Command::Plan(options.request()?)),
+        ["plan"] => {
+            let form = if options.json { Form::Json } else { Form::Text };
+            Ok(Command::Plan(options.request()?, form))
+        }
         ["ls" | "cat", ..] if options.any() => Err("ls and cat take no options".into()),
         ["ls", image] => Ok(Command::List(image.into())),
         ["ls", ..] => Err("ls takes an image".into()),
@@ -210,6 +244,7 @@ struct Options {
     init: Option<String>,
     compress: Option<String>,
     output: Option<String>,
+    json: bool,
 }
 
 impl Options {
@@ -225,6 +260,7 @@ impl Options {
         ]
         .into_iter()
         .any(Option::is_some)
+            || self.json
     }
 
     fn request(self) -> Result<Request, lexopt::Error> {
@@ -280,6 +316,9 @@ mod tests {
             (&["plan", "--kver", "1", "-o", "x"], "takes no -o"),
             (&["ls"], "ls takes an image"),
             (&["ls", "x", "--kver", "1"], "take no options"),
+            (&["ls", "x", "--json"], "take no options"),
+            (&["--kver", "1", "-o", "x", "--json"], "--json is for plan"),
+            (&["--man", "kdump.cnf"], "with kdump.conf"),
             (&["cat", "x"], "an image and a file"),
             (&["frob"], "unknown command `frob`"),
             (&["--kver", "1", "--kver", "2"], "--kver is given twice"),
@@ -289,5 +328,29 @@ mod tests {
             let error = parsed(arguments).err().unwrap().to_string();
             assert!(error.contains(part), "{arguments:?}: {error}");
         }
+    }
+
+    #[test]
+    fn bash_completes_every_command_and_every_option_and_none_that_is_unknown() {
+        for flag in manual::completion::options(HELP) {
+            let said = parsed(&[flag.name]).err().map(|error| error.to_string());
+            let said = said.unwrap_or_default();
+            assert!(!said.contains("invalid option"), "{}: {said}", flag.name);
+        }
+        assert_eq!(manual::completion::commands(HELP), ["plan", "ls", "cat"]);
+        let script = manual::completion::bash("mkkdumprd", HELP);
+        assert!(
+            script.contains("--compress) _kdumprd_words \"none gzip xz\""),
+            "{script}"
+        );
+    }
+
+    #[test]
+    fn each_page_has_its_own_word() {
+        assert!(matches!(parsed(&["--man"]), Ok(Command::Manual)));
+        assert!(matches!(
+            parsed(&["--man", "kdump.conf"]),
+            Ok(Command::ConfManual)
+        ));
     }
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The plan as a text for people: what will happen in the capture kernel, in order, with every bound and what follows.
+//! [`json`] says the same to programs.
 
+pub mod json;
+
+use crate::cpio::Kind;
 use crate::image::Item;
 use crate::modules::closure::Closure;
-use crate::resolve::{Goal, Resolved};
+use crate::resolve::{Goal, Identified, Resolved, Way};
 use config::{FailureAction, FinalAction, HookKind, Role};
 use std::fmt::{self, Write as _};
 
@@ -30,12 +34,11 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         "Plan for {} (zone {}), capture kernel {}",
         resolved.hostname, resolved.zone, resolved.kernel
     )?;
-    let warnings: Vec<&String> = resolved.warnings.iter().chain(&closure.warnings).collect();
-    if !warnings.is_empty() {
-        writeln!(text, "\nWarnings")?;
-        for warning in warnings {
-            writeln!(text, "  {warning}")?;
+    for (number, warning) in all_warnings(resolved, closure).enumerate() {
+        if number == 0 {
+            writeln!(text, "\nWarnings")?;
         }
+        writeln!(text, "  {warning}")?;
     }
 
     writeln!(
@@ -65,14 +68,8 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         writeln!(text, "  {name:<24} {:>9}  for {by}", "built in")?;
     }
 
-    let count = resolved.attempts.len();
     for (number, goal) in (1..).zip(&resolved.attempts) {
-        let next = if number < count {
-            format!("attempt {}", number + 1)
-        } else {
-            all_failed(resolved).to_owned()
-        };
-        write_goal(text, resolved, number, goal, &next)?;
+        write_goal(text, resolved, number, goal)?;
     }
 
     write_hooks(text, resolved)?;
@@ -134,14 +131,7 @@ fn write_hooks(text: &mut String, resolved: &Resolved) -> fmt::Result {
     Ok(())
 }
 
-fn write_goal(
-    text: &mut String,
-    resolved: &Resolved,
-    number: usize,
-    goal: &Goal,
-    next: &str,
-) -> fmt::Result {
-    let bounds = &resolved.deadlines;
+fn write_goal(text: &mut String, resolved: &Resolved, number: usize, goal: &Goal) -> fmt::Result {
     let role = match goal.role {
         Role::Configured => "",
         Role::DumpToRootfs => " (dump_to_rootfs)",
@@ -160,22 +150,11 @@ fn write_goal(
             Size(device.size_bytes),
             device.how
         )?;
-    }
-    for layer in goal
-        .place
-        .device()
-        .into_iter()
-        .flat_map(|device| device.layers.iter())
-    {
-        if let Some(layer) = resolved.layers.get(layer) {
-            writeln!(text, "  put together before: {}", layer.how)?;
+        for layer in layers_of(resolved, device) {
+            writeln!(text, "  put together before: {layer}")?;
         }
     }
-    if let Some(way) = goal
-        .target()
-        .network()
-        .and_then(|number| resolved.ways.get(number))
-    {
+    if let Some(way) = way_of(resolved, goal) {
         writeln!(text, "  way: {}", way.how)?;
         for line in way.spec().to_string().lines() {
             writeln!(text, "   {line}")?;
@@ -200,18 +179,8 @@ fn write_goal(
             levels.join(", and when the target is full ")
         )?,
     }
-    let reach = match goal.place.device() {
-        Some(_) => ("wait for the device", bounds.device_s),
-        None => ("bring up the network", bounds.network_s),
-    };
-    for (step, bound) in [
-        reach,
-        ("open the target", bounds.open_s),
-        ("save vmcore-dmesg.txt", bounds.dmesg_s),
-        ("save the vmcore, without any progress", bounds.stall_s),
-        ("save the vmcore, as a whole", bounds.dump_s),
-        ("sync, rename, manifest", bounds.publish_s),
-    ] {
+    let next = next_of(resolved, number);
+    for (step, bound) in steps(resolved, goal) {
         writeln!(
             text,
             "  {step:<38} at most {:<7} else {next}",
@@ -221,18 +190,70 @@ fn write_goal(
     Ok(())
 }
 
+fn all_warnings<'a>(
+    resolved: &'a Resolved,
+    closure: &'a Closure,
+) -> impl Iterator<Item = &'a String> {
+    resolved.warnings.iter().chain(&closure.warnings)
+}
+
+/// What must be put together before the device is there.
+fn layers_of<'a>(
+    resolved: &'a Resolved,
+    device: &'a Identified,
+) -> impl Iterator<Item = &'a String> {
+    device
+        .layers
+        .iter()
+        .filter_map(|number| resolved.layers.get(number))
+        .map(|layer| &layer.how)
+}
+
+/// The way to the attempt's server.
+fn way_of<'a>(resolved: &'a Resolved, goal: &Goal) -> Option<&'a Way> {
+    resolved.ways.get(goal.target().network()?)
+}
+
+/// The steps of an attempt, each with its bound in seconds.
+fn steps(resolved: &Resolved, goal: &Goal) -> [(&'static str, u32); 6] {
+    let bounds = &resolved.deadlines;
+    let reach = match goal.place.device() {
+        Some(_) => ("wait for the device", bounds.device_s),
+        None => ("bring up the network", bounds.network_s),
+    };
+    [
+        reach,
+        ("open the target", bounds.open_s),
+        ("save vmcore-dmesg.txt", bounds.dmesg_s),
+        ("save the vmcore, without any progress", bounds.stall_s),
+        ("save the vmcore, as a whole", bounds.dump_s),
+        ("sync, rename, manifest", bounds.publish_s),
+    ]
+}
+
+/// What follows when the attempt of this number, from 1 on, failed.
+fn next_of(resolved: &Resolved, number: usize) -> String {
+    if number < resolved.attempts.len() {
+        format!("attempt {}", number + 1)
+    } else {
+        all_failed(resolved).to_owned()
+    }
+}
+
+fn file_size(item: &Item) -> u64 {
+    match &item.entry.kind {
+        Kind::File(bytes) => bytes.len() as u64,
+        _ => 0,
+    }
+}
+
 fn write_items(
     text: &mut String,
     items: &[Item],
     packed_bytes: usize,
     compression: &str,
 ) -> fmt::Result {
-    use crate::cpio::Kind;
-    let size = |item: &Item| match &item.entry.kind {
-        Kind::File(bytes) => bytes.len() as u64,
-        _ => 0,
-    };
-    let total = items.iter().map(size).sum();
+    let total = items.iter().map(file_size).sum();
     writeln!(
         text,
         "\nImage: {} in files, {} as {compression}",
@@ -244,7 +265,7 @@ fn write_items(
             writeln!(
                 text,
                 "  {:>9}  /{}",
-                Bytes(size(item)).to_string(),
+                Bytes(file_size(item)).to_string(),
                 item.entry.name
             )?;
         }

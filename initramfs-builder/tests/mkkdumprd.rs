@@ -384,6 +384,69 @@ fn the_plan_names_every_device_module_deadline_and_what_follows() {
 }
 
 #[test]
+fn the_plan_as_json_has_what_the_text_has() {
+    let ground = Ground::new();
+    ground.write(
+        "kdump.conf",
+        format!("{CONF}disk_timeout 7\nfinal_action poweroff\nfence_kdump_nodes db8\n").as_bytes(),
+    );
+    let output = ground.command("plan").arg("--json").output().unwrap();
+    let plan: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let at = |pointer: &str| {
+        plan.pointer(pointer)
+            .unwrap_or_else(|| panic!("{pointer} is not in {plan:#}"))
+            .to_string()
+    };
+    for (pointer, expected) in [
+        ("/kernel", "\"6.1.0-99-test\""),
+        ("/hostname", "\"db7\""),
+        ("/deadlines_s/device", "7"),
+        ("/deadlines_s/dump", "21600"),
+        ("/attempts/0/target/kind", "\"filesystem\""),
+        ("/attempts/0/target/path", "\"/var/crash\""),
+        ("/attempts/0/device/node", "\"/dev/vdb1\""),
+        (
+            "/attempts/0/device/id",
+            "\"UUID=0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11\"",
+        ),
+        ("/attempts/0/device/size_bytes", "104857600"),
+        ("/attempts/0/dumpfile/levels", "[1,31]"),
+        ("/attempts/0/steps/0/deadline_s", "7"),
+        ("/attempts/0/else", "\"attempt 2\""),
+        ("/attempts/0/network", "null"),
+        ("/attempts/2/is_dump_to_rootfs", "true"),
+        ("/attempts/2/else", "\"poweroff\""),
+        ("/failure_action", "\"dump_to_rootfs\""),
+        ("/final_action", "\"poweroff\""),
+        ("/root", "null"),
+        ("/image/compression", "\"gzip\""),
+    ] {
+        assert_eq!(at(pointer), expected, "{pointer}");
+    }
+    assert!(at("/warnings").contains("db8 is not told"), "{plan:#}");
+    let names = |pointer: &str, key: &str| -> Vec<String> {
+        let list = plan.pointer(pointer).unwrap().as_array().unwrap();
+        list.iter()
+            .map(|one| one[key].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let text = stdout(&ground.command("plan").output().unwrap());
+    let modules = names("/modules", "name");
+    assert!(modules.contains(&"virtio_blk".to_owned()), "{modules:?}");
+    let files = names("/image/files", "name");
+    assert_eq!(
+        files.iter().filter(|name| name.ends_with(".ko")).count(),
+        modules.len()
+    );
+    for name in modules.iter().chain(&files) {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    ground.build("i.img");
+    let written = fs::metadata(ground.path("i.img")).unwrap().len();
+    assert_eq!(at("/image/size_bytes"), written.to_string());
+}
+
+#[test]
 fn a_mistake_builds_no_image_and_says_where() {
     let ground = Ground::new();
     ground.write(

@@ -10,12 +10,14 @@ mod cluster;
 mod ip;
 mod line;
 mod module;
+mod page;
 mod program;
 mod spelling;
 mod target;
 
 pub use cluster::FenceOptions;
 pub use ip::Ip;
+pub use page::page;
 pub use program::Collector;
 pub use target::{DeviceName, Target, TargetKind};
 
