@@ -6,7 +6,7 @@ use initramfs_builder::error::{Mistake, Mistakes};
 use kdumpctl::crashkernel::{self, Done, Kernels};
 use kdumpctl::say::Say;
 use kdumpctl::setup::{Built, Setup, read_sysconfig};
-use kdumpctl::{has_program, lock, propagate, run, save_raw};
+use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig};
 use kexec::Purpose;
 use lexopt::prelude::*;
 use std::path::Path;
@@ -48,7 +48,9 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
       --json                with status: all of that as JSON
       --kernel=KERNEL       a kernel's file, or ALL
   -h, --help                this text
-      --man                 this text as a manual page, in roff
+      --man [kdump.sysconfig]
+                            this text as a manual page, in roff; with kdump.sysconfig the page about /etc/sysconfig/kdump
+      --completion          what has bash complete the words of this command
   -V, --version             the version
 
 Exit status: 0 done, and operational for status; 1 refused, failed, or wrong usage; 3 not operational, for status.
@@ -110,6 +112,8 @@ impl Action {
 enum Command {
     Help,
     Manual,
+    SysconfigManual,
+    Completion,
     Version,
     Do {
         action: Action,
@@ -130,6 +134,14 @@ fn main() -> ExitCode {
                 "{}",
                 manual::page("kdumpctl", "have crashes of this machine captured", HELP)
             );
+            ExitCode::SUCCESS
+        }
+        Ok(Command::SysconfigManual) => {
+            print!("{}", sysconfig::page());
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Completion) => {
+            print!("{}", manual::completion::bash("kdumpctl", HELP));
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {
@@ -419,7 +431,14 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
-            Long("man") => return Ok(Command::Manual),
+            Long("man") => {
+                return match arguments.next()? {
+                    None => Ok(Command::Manual),
+                    Some(Value(page)) if page == "kdump.sysconfig" => Ok(Command::SysconfigManual),
+                    Some(_) => Err("--man stands alone, or with kdump.sysconfig behind it".into()),
+                };
+            }
+            Long("completion") => return Ok(Command::Completion),
             Short('V') | Long("version") => return Ok(Command::Version),
             Short('v') | Long("verbose") => verbose = true,
             Long("json") => json = true,
@@ -481,6 +500,23 @@ mod tests {
     }
 
     #[test]
+    fn bash_completes_every_command_and_every_option_and_none_that_is_unknown() {
+        let sorted = |mut words: Vec<&'static str>| {
+            words.sort_unstable();
+            words
+        };
+        assert_eq!(
+            sorted(manual::completion::commands(HELP)),
+            sorted(Action::ALL.map(|(word, _)| word).to_vec())
+        );
+        for flag in manual::completion::options(HELP) {
+            let said = parsed(&[flag.name]).err().map(|error| error.to_string());
+            let said = said.unwrap_or_default();
+            assert!(!said.contains("invalid option"), "{}: {said}", flag.name);
+        }
+    }
+
+    #[test]
     fn only_what_changes_nothing_needs_no_root() {
         let free: Vec<_> = Action::ALL
             .into_iter()
@@ -499,6 +535,7 @@ mod tests {
             (&["start", "--json"], "for status"),
             (&["status", "--kernel=x"], "for reset-crashkernel"),
             (&["status", "--frob"], "frob"),
+            (&["--man", "kdump"], "with kdump.sysconfig"),
         ] {
             let error = parsed(arguments).err().unwrap().to_string();
             assert!(error.contains(part), "{arguments:?}: {error}");

@@ -35,6 +35,18 @@ const WITHOUT_EFFECT: [&str; 4] = [
     "VMCORE_CREATION_NOTIFICATION",
 ];
 
+const PAGE: &str = include_str!("kdump.sysconfig.txt");
+
+/// The manual page kdump.sysconfig(5), in roff.
+#[must_use]
+pub fn page() -> String {
+    manual::file_page(
+        "kdump.sysconfig",
+        "which kernel is started at a crash, and its command line",
+        PAGE,
+    )
+}
+
 /// Options of kexec-tools that `KEXEC_ARGS` has in the wild and that change nothing here: there is one way of loading.
 const KEXEC_ARGS: [&str; 10] = [
     "-s",
@@ -315,6 +327,7 @@ fn no_commands() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kexec::command_line::{USUALLY_ADDED, USUALLY_REMOVED};
 
     fn parsed(text: &str) -> Sysconfig {
         parse("kdump", text).unwrap_or_else(|mistakes| panic!("{mistakes}"))
@@ -400,6 +413,50 @@ mod tests {
             let mistakes = parse("kdump", text).unwrap_err().to_string();
             assert!(mistakes.contains(said), "{text}: {mistakes}");
         }
+    }
+
+    #[test]
+    fn the_page_has_each_key_once_and_no_other() {
+        let sorted = |mut words: Vec<&'static str>| {
+            words.sort_unstable();
+            words
+        };
+        let below = |is_wanted: fn(&str) -> bool| {
+            let terms = manual::terms(PAGE).into_iter();
+            sorted(
+                terms
+                    .filter(|(heading, _)| is_wanted(heading))
+                    .map(|(_, term)| term)
+                    .collect(),
+            )
+        };
+        assert_eq!(below(|_| true), sorted(KEYS.to_vec()));
+        // What KEXEC_ARGS can have changes nothing either.
+        let without_effect = [&WITHOUT_EFFECT[..], &["KEXEC_ARGS"]].concat();
+        assert_eq!(
+            below(|heading| heading == "WITHOUT EFFECT"),
+            sorted(without_effect)
+        );
+    }
+
+    #[test]
+    fn the_page_has_the_defaults_that_hold() {
+        let text = PAGE.split_whitespace().collect::<Vec<_>>().join(" ");
+        for default in [USUALLY_REMOVED, USUALLY_ADDED] {
+            assert!(
+                text.contains(&format!("Without the key: {default}")),
+                "{default}"
+            );
+        }
+        let example: String = manual::parts(PAGE)
+            .filter_map(|part| match part {
+                manual::Part::Example(line) => Some(format!("{line}\n")),
+                _ => None,
+            })
+            .collect();
+        let found = parsed(&example);
+        assert!(found.warnings.is_empty(), "{:?}", found.warnings);
+        assert_eq!(found.syslog, Level::Warning);
     }
 
     #[test]

@@ -35,6 +35,7 @@ kexec_file_load(2).
   -a, --kexec-syscall-auto  taken too
   -h, --help                this text
       --man                 this text as a manual page, in roff
+      --completion          what has bash complete the words of this command
   -V, --version             the version
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage; of -S as it says.
@@ -44,6 +45,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage; of -S as it says.
 enum Command {
     Help,
     Manual,
+    Completion,
     Version,
     Execute,
     Unload(Purpose),
@@ -86,6 +88,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             "{}",
             manual::page("kexec", "load, drop and start kernels", HELP)
         ),
+        Command::Completion => print!("{}", manual::completion::bash("kexec", HELP)),
         Command::Version => println!("kexec (kdumprd) {}", env!("CARGO_PKG_VERSION")),
         Command::Execute => match kexec::execute()? {},
         Command::Unload(purpose) => kexec::unload(purpose)?,
@@ -155,6 +158,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("reuse-cmdline") => reuse = true,
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("man") => return Ok(Command::Manual),
+            Long("completion") => return Ok(Command::Completion),
             Short('V' | 'v') | Long("version") => return Ok(Command::Version),
             Value(value) => once(&mut kernel, value, "the kernel")?,
             _ => return Err(argument.unexpected()),
@@ -250,6 +254,17 @@ mod tests {
             panic!("not a load");
         };
         assert!(load.reuse && load.text.is_none());
+    }
+
+    #[test]
+    fn bash_completes_no_option_that_is_unknown() {
+        let flags = manual::completion::options(HELP);
+        assert!(flags.iter().any(|flag| flag.name == "--reuse-cmdline"));
+        for flag in flags {
+            let said = parsed(&[flag.name]).err().map(|error| error.to_string());
+            let said = said.unwrap_or_default();
+            assert!(!said.contains("invalid option"), "{}: {said}", flag.name);
+        }
     }
 
     #[test]
