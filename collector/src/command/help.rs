@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `-h` and `-v` print, from the table of options.
+//! What `-h`, `--man`, `--completion` and `-v` print, from the table of options.
 
 use std::fmt::Write as _;
 
 use super::table::{Kind, TABLE};
 
 const USAGE: &str = "\
-usage: NAME [OPTIONS] VMCORE OUT                  filter and compress VMCORE into OUT
+Usage: NAME [OPTIONS] VMCORE OUT                  filter and compress VMCORE into OUT
        NAME [OPTIONS] -F VMCORE                   the same, flattened, to standard output
        NAME [OPTIONS] --split VMCORE OUT OUT...   several files that make a dump together
        NAME --reassemble PART PART... OUT         join them
@@ -24,7 +24,8 @@ const OWN_USAGE: &str =
 
 const NOTES: &str = "
 VMCORE is /proc/vmcore, a copy of it, or a dump that was made before: ELF, kdump-compressed, flattened, incomplete.
-Exit codes: 0 done, 1 failed, 2 the file of -x or -i is of another kernel.
+
+Exit status: 0 done, 1 failed, 2 the file of -x or -i is of another kernel.
 ";
 
 /// The makedumpfile whose options these are.
@@ -34,13 +35,31 @@ const INDENT: usize = 26;
 /// Columns of a line.
 const WIDTH: usize = 100;
 
-/// The help text.
-pub(crate) fn text(as_makedumpfile: bool) -> String {
-    let name = if as_makedumpfile {
+fn name(as_makedumpfile: bool) -> &'static str {
+    if as_makedumpfile {
         "makedumpfile"
     } else {
         "vmcore"
-    };
+    }
+}
+
+/// The help text as a manual page, in roff.
+pub(crate) fn manual(as_makedumpfile: bool) -> String {
+    manual::page(
+        name(as_makedumpfile),
+        "filter and compress the memory of a crashed kernel",
+        &text(as_makedumpfile),
+    )
+}
+
+/// The script by which bash completes what the help text has.
+pub(crate) fn completion(as_makedumpfile: bool) -> String {
+    manual::completion::bash(name(as_makedumpfile), &text(as_makedumpfile))
+}
+
+/// The help text.
+pub(crate) fn text(as_makedumpfile: bool) -> String {
+    let name = name(as_makedumpfile);
     let mut text = USAGE.replace("NAME", name);
     if !as_makedumpfile {
         text.push_str(&OWN_USAGE.replace("NAME", name));
@@ -123,6 +142,40 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= 120),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_page_and_bash_have_every_option_and_command_of_the_help() {
+        for as_makedumpfile in [false, true] {
+            let (page, script) = (manual(as_makedumpfile), completion(as_makedumpfile));
+            for row in TABLE {
+                if matches!(row.kind, Kind::Refused(_)) {
+                    continue;
+                }
+                let names = row
+                    .short
+                    .map(|short| format!("-{short}"))
+                    .into_iter()
+                    .chain(row.long.map(|long| format!("--{long}")));
+                for name in names {
+                    let in_roff = name.replace('-', "\\-");
+                    assert!(page.contains(&in_roff), "{name}: {page}");
+                    let is_offered = script.split([' ', '"']).any(|word| word == name);
+                    assert!(is_offered, "{name}: {script}");
+                }
+            }
+            for part in [
+                ".SH SYNOPSIS\n",
+                ".SH OPTIONS AND COMMANDS\n",
+                "\n.PP\nVMCORE is /proc/vmcore",
+                "\n.SH EXIT STATUS\n0 done, 1 failed",
+            ] {
+                assert!(page.contains(part), "{part:?}: {page}");
+            }
+            let commands = "local commands=\"info verify diff save-raw\"";
+            assert_eq!(script.contains(commands), !as_makedumpfile, "{script}");
+        }
+        assert!(completion(true).ends_with("complete -F _kdumprd_makedumpfile makedumpfile\n"));
     }
 
     #[test]

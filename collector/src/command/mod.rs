@@ -141,6 +141,8 @@ fn run(words: &[String], as_makedumpfile: bool, ending: &mut Ending) -> Result<E
     }
     match action {
         Action::Help => print!("{}", help::text(as_makedumpfile)),
+        Action::Manual => print!("{}", help::manual(as_makedumpfile)),
+        Action::Completion => print!("{}", help::completion(as_makedumpfile)),
         Action::Version => print!("{}", help::version(as_makedumpfile)),
         Action::Create => run::create_dump(&options, messages)?,
         Action::Dmesg => run::dump_dmesg(&options, messages)?,

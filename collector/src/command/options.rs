@@ -50,13 +50,23 @@ pub(crate) enum Action {
     Reassemble,
     MemUsage,
     Help,
+    Manual,
+    Completion,
     Version,
 }
 
 impl Action {
     /// Whether a file comes of it, and not just words.
     pub(crate) const fn makes_a_file(self) -> bool {
-        !matches!(self, Self::MemUsage | Self::Help | Self::Version)
+        !matches!(self, Self::MemUsage) && !self.is_about_itself()
+    }
+
+    /// Whether it says something of the program, whatever else is asked for.
+    pub(crate) const fn is_about_itself(self) -> bool {
+        matches!(
+            self,
+            Self::Help | Self::Manual | Self::Completion | Self::Version
+        )
     }
 }
 
@@ -100,6 +110,10 @@ pub(crate) fn parse(words: &[String]) -> Result<(Action, Options), String> {
     let has = |kind: Kind| given.iter().any(|option| option.row.kind == kind);
     let action = if has(Kind::Help) {
         Action::Help
+    } else if has(Kind::Manual) {
+        Action::Manual
+    } else if has(Kind::Completion) {
+        Action::Completion
     } else if has(Kind::Version) {
         Action::Version
     } else if has(Kind::Rearrange) {
@@ -113,7 +127,7 @@ pub(crate) fn parse(words: &[String]) -> Result<(Action, Options), String> {
     } else {
         Action::Create
     };
-    if matches!(action, Action::Help | Action::Version) {
+    if action.is_about_itself() {
         return Ok((action, options));
     }
     for option in &given {
@@ -191,6 +205,8 @@ fn take(options: &mut Options, option: &Given<'_>) -> Result<(), String> {
         | Kind::WorkDir
         | Kind::Debug
         | Kind::Version
+        | Kind::Manual
+        | Kind::Completion
         | Kind::Help => {}
     }
     Ok(())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! makedumpfile's options in one table: what the parser, the help and the errors go by.
+//! makedumpfile's options in one table, and two of our own: what the parser, the help and the errors go by.
 //!
 //! Source: `longopts` and the option string in makedumpfile 1.7.9 `makedumpfile.c`; makedumpfile(8).
 
@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     CheckParams,
     Version,
     Help,
+    Manual,
+    Completion,
     /// makedumpfile has it, and it is not honoured; the text says what is to be done.
     Refused(&'static str),
 }
@@ -103,6 +105,8 @@ pub(crate) const TABLE: &[Row] = &[
     row(Some('D'), None, None, Kind::Debug, "debugging messages as well"),
     row(Some('v'), None, None, Kind::Version, "print the version"),
     row(Some('h'), Some("help"), None, Kind::Help, "print this"),
+    row(None, Some("man"), None, Kind::Manual, "print this as a manual page, in roff"),
+    row(None, Some("completion"), None, Kind::Completion, "print what has bash complete the words of this command"),
     row(Some('e'), None, None, Kind::Refused("the struct pages of pages that are left out are always kept"), ""),
     row(Some('g'), None, Some("VMCOREINFO"), Kind::Refused("VMCOREINFO is not made from debugging information; every kernel since 2.6.24 has it in its vmcore"), ""),
     row(Some('X'), None, None, Kind::Refused(NO_XEN), ""),
