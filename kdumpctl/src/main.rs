@@ -126,22 +126,20 @@ enum Command {
 fn main() -> ExitCode {
     match parse(lexopt::Parser::from_env()) {
         Ok(Command::Help) => {
-            print!("{HELP}");
+            say!("{}", HELP.trim_end());
             ExitCode::SUCCESS
         }
         Ok(Command::Manual) => {
-            print!(
-                "{}",
-                manual::page("kdumpctl", "have crashes of this machine captured", HELP)
-            );
+            let page = manual::page("kdumpctl", "have crashes of this machine captured", HELP);
+            say!("{}", page.trim_end());
             ExitCode::SUCCESS
         }
         Ok(Command::SysconfigManual) => {
-            print!("{}", sysconfig::page());
+            say!("{}", sysconfig::page().trim_end());
             ExitCode::SUCCESS
         }
         Ok(Command::Completion) => {
-            print!("{}", manual::completion::bash("kdumpctl", HELP));
+            say!("{}", manual::completion::bash("kdumpctl", HELP).trim_end());
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {

@@ -7,6 +7,7 @@ use kexec::command_line::{Capture, boot_apicid, compose, for_restart, watchdog_d
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -83,12 +84,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
-        Command::Help => print!("{HELP}"),
-        Command::Manual => print!(
-            "{}",
-            manual::page("kexec", "load, drop and start kernels", HELP)
-        ),
-        Command::Completion => print!("{}", manual::completion::bash("kexec", HELP)),
+        Command::Help => print(HELP),
+        Command::Manual => print(&manual::page("kexec", "load, drop and start kernels", HELP)),
+        Command::Completion => print(&manual::completion::bash("kexec", HELP)),
         Command::Version => println!("kexec (kdumprd) {}", env!("CARGO_PKG_VERSION")),
         Command::Execute => match kexec::execute()? {},
         Command::Unload(purpose) => kexec::unload(purpose)?,
@@ -110,6 +108,11 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// That nobody reads on, as behind `head`, is no failure.
+fn print(text: &str) {
+    let _gone = io::stdout().write_all(text.as_bytes());
 }
 
 fn command_line(load: &Load) -> Result<String, Box<dyn std::error::Error>> {

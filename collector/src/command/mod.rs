@@ -27,7 +27,7 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use messages::{Level, Messages};
+use messages::{Level, Messages, say};
 use options::{Action, Options};
 
 /// Why the command failed, and the exit code for it.
@@ -140,9 +140,9 @@ fn run(words: &[String], as_makedumpfile: bool, ending: &mut Ending) -> Result<E
         output::check_apart(inputs, outputs)?;
     }
     match action {
-        Action::Help => print!("{}", help::text(as_makedumpfile)),
-        Action::Manual => print!("{}", help::manual(as_makedumpfile)),
-        Action::Completion => print!("{}", help::completion(as_makedumpfile)),
+        Action::Help => say!("{}", help::text(as_makedumpfile).trim_end()),
+        Action::Manual => say!("{}", help::manual(as_makedumpfile).trim_end()),
+        Action::Completion => say!("{}", help::completion(as_makedumpfile).trim_end()),
         Action::Version => print!("{}", help::version(as_makedumpfile)),
         Action::Create => run::create_dump(&options, messages)?,
         Action::Dmesg => run::dump_dmesg(&options, messages)?,

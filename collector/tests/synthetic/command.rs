@@ -216,11 +216,15 @@ fn help_and_version_are_there_under_both_names() {
     assert!(folder.good("-h").contains("\n       vmcore info FILE"));
     assert!(folder.good("-h").contains("\n       vmcore verify FILE"));
     assert!(folder.good("-v").starts_with("vmcore "));
+    assert!(folder.good("--man").starts_with(".TH VMCORE 8 "));
+    assert!(folder.good("--completion").ends_with(" vmcore\n"));
     let link = folder.path.join("makedumpfile");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_vmcore"), &link).unwrap();
     let output = Command::new(&link).arg("-h").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("makedumpfile --reassemble") && !text.contains("verify"));
+    let output = Command::new(&link).arg("--man").output().unwrap();
+    assert!(output.stdout.starts_with(b".TH MAKEDUMPFILE 8 "));
     // There `info` is a file.
     let output = Command::new(&link).args(["info", "core"]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -773,7 +777,12 @@ fn damage_is_found_and_named() {
 #[test]
 fn nobody_who_reads_on_is_no_panic() {
     let folder = Folder::new("pipe");
-    for words in [["info", "core"], ["diff", "core"], ["verify", "core"]] {
+    for words in [
+        &["info", "core"][..],
+        &["diff", "core"],
+        &["verify", "core"],
+        &["--man"],
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = Command::new(env!("CARGO_BIN_EXE_vmcore"));
