@@ -24,7 +24,10 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   --init PLACE             an init binary, or the folder with its builds, from which the smallest is taken that has what
                            the plan needs; /usr/lib/kdumprd without this option
   --compress none|gzip|xz  how the image is compressed; gzip without this option
-  --json                   with plan: the plan as JSON
+  --json                   with plan: the plan as JSON: kernel, hostname, zone, warnings, modules,
+                           modules_have_signatures, built_in, deadlines_s, attempts (each with number, from,
+                           is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else), hooks,
+                           failure_action, final_action, root, image (compression, size_bytes, files)
   -o, --output IMAGE       the image to write
   -h, --help               this text
       --man [kdump.conf]   this text as a manual page, in roff; with kdump.conf the page about that file

@@ -424,6 +424,15 @@ fn the_plan_as_json_has_what_the_text_has() {
         assert_eq!(at(pointer), expected, "{pointer}");
     }
     assert!(at("/warnings").contains("db8 is not told"), "{plan:#}");
+    let help = stdout(&ground.look(&["--help"]));
+    for object in ["", "/attempts/0", "/image"] {
+        for key in plan.pointer(object).unwrap().as_object().unwrap().keys() {
+            let is_in_help = help
+                .split(|letter: char| !letter.is_ascii_lowercase() && letter != '_')
+                .any(|word| word == key);
+            assert!(is_in_help, "{key}: {help}");
+        }
+    }
     let names = |pointer: &str, key: &str| -> Vec<String> {
         let list = plan.pointer(pointer).unwrap().as_array().unwrap();
         list.iter()

@@ -9,7 +9,7 @@ use crate::cpio::Kind;
 use crate::image::Item;
 use crate::modules::normalised;
 use crate::resolve::{Goal, Identified, Place, Resolved};
-use config::{FailureAction, Role};
+use config::Role;
 use serde_json::{Map, Value, json};
 
 /// The plan for `prepared`, whose image is compressed in the way of this word.
@@ -173,11 +173,7 @@ fn device(resolved: &Resolved, found: &Identified) -> Value {
 }
 
 fn root(resolved: &Resolved) -> Value {
-    let root = resolved
-        .root
-        .as_ref()
-        .filter(|_| resolved.failure_action == FailureAction::MountRootRunInit);
-    root.map_or(Value::Null, |root| {
+    resolved.root.as_ref().map_or(Value::Null, |root| {
         json!({
             "fstype": root.fstype,
             "mount_options": root.mount_options,
