@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::Read;
 
+use std::fs;
+
 use anyhow::Result;
 use qemu_tests::case::Case;
 use qemu_tests::crash::Crash;
@@ -111,14 +113,14 @@ fn a_disk_that_is_too_small_for_the_copy_is_not_touched() -> Result<()> {
     capture
         .target
         .copy_content(&copy, capture.target.size_bytes)?;
-    assert!(std::fs::read(&copy)?.iter().all(|&byte| byte == 0));
+    assert!(fs::read(&copy)?.iter().all(|&byte| byte == 0));
     capture.clean_up()
 }
 
 #[test]
 fn an_unfiltered_copy_is_recovered_too() -> Result<()> {
     let case = Case {
-        page_exact: Some(0),
+        symbols: true,
         ..Case::new(
             "raw-copy",
             Flavour::Cloud6_1,
@@ -129,6 +131,10 @@ fn an_unfiltered_copy_is_recovered_too() -> Result<()> {
     let capture = case.capture()?;
     let saved = capture.saved_raw()?;
     assert_eq!(saved.manifest()?["format"], "copy");
+    let dump = fs::read(saved.file("vmcore"))?;
+    assert_eq!(dump[..4], *b"\x7fELF");
+    // 512 MiB without the region of the capture kernel.
+    assert!(dump.len() > 350 << 20, "{}", dump.len());
     capture.clean_up()
 }
 
@@ -169,7 +175,7 @@ fn a_second_crash_spares_the_dump_that_nobody_recovered() -> Result<()> {
     stage.second_attempt_has_it(&machine, &second, &outcome, "attempt 2")?;
     let after = machine.work().join("after");
     raw.copy_content(&after, raw.size_bytes)?;
-    assert_eq!(std::fs::read(&device)?, std::fs::read(&after)?);
+    assert_eq!(fs::read(&device)?, fs::read(&after)?);
     raw_is_good(&after, &Known::of(&kernel), stage.crash(), machine.work())?;
     machine.clean_up()
 }
