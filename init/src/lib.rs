@@ -45,7 +45,7 @@ pub mod workers;
 
 /// The memory functions of the binary, built under other names so that they can be tested.
 #[cfg(all(test, target_arch = "x86_64"))]
-#[path = "mem/x86_64.rs"]
+#[path = "start/mem/x86_64.rs"]
 #[allow(unsafe_code)]
 mod memory;
 

@@ -4,10 +4,6 @@
 #![cfg_attr(not(test), no_main)]
 #![deny(unsafe_code)]
 
-#[cfg(all(not(test), debug_assertions))]
-mod heap;
-#[cfg(not(test))]
-mod mem;
 #[cfg(not(test))]
 mod start;
 

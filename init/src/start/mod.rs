@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the kernel's entry into the program to the library, and the panic handler.
+//! What the C library would bring: the way from the kernel's entry to the library, the memory functions, and the panic
+//! handler. Every build of init has it.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
-#[path = "start/x86_64.rs"]
+#[path = "x86_64.rs"]
 mod entry;
+#[cfg(debug_assertions)]
+mod heap;
+mod mem;
 
 /// Reads what the kernel left on the stack and runs the library.
 ///
