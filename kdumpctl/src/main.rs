@@ -5,7 +5,7 @@
 use initramfs_builder::error::{Mistake, Mistakes};
 use kdumpctl::crashkernel::{self, Done, Kernels};
 use kdumpctl::say::Say;
-use kdumpctl::setup::{Built, Setup, read_sysconfig};
+use kdumpctl::setup::{Built, Setup, read_sysconfig, remove_images};
 use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig};
 use kexec::Purpose;
 use lexopt::prelude::*;
@@ -21,7 +21,9 @@ macro_rules! say {
 }
 
 const HELP: &str = "\
-Usage: kdumpctl start | stop | restart | reload | rebuild | propagate | save-raw | enable | disable
+Usage: kdumpctl start | stop | restart | reload | propagate | save-raw | enable | disable
+       kdumpctl rebuild [--kver=RELEASE]
+       kdumpctl forget --kver=RELEASE
        kdumpctl status [-v | --verbose] [--json]
        kdumpctl showmem
        kdumpctl get-default-crashkernel
@@ -35,7 +37,8 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   restart                   both
   reload                    load again what is there, without looking whether the image would differ
   status                    say whether a crash would be captured; needs no root
-  rebuild                   build the image in any case
+  rebuild                   build the image in any case, with --kver for a kernel that may be started some day
+  forget                    remove the image for a kernel that is gone
   propagate                 make a key for the ssh targets of kdump.conf, and hand it to their servers
   save-raw                  bring dumps on the raw targets of kdump.conf below its path; start does so as well
   showmem                   print how much memory is reserved; needs no root
@@ -47,6 +50,7 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   -v, --verbose             with status: kernel, image, reservation and command line, too
       --json                with status: all of that as JSON
       --kernel=KERNEL       a kernel's file, or ALL
+      --kver=RELEASE        a kernel's release, as `uname -r` prints it
   -h, --help                this text
       --man [kdump.sysconfig]
                             this text as a manual page, in roff; with kdump.sysconfig the page about /etc/sysconfig/kdump
@@ -66,6 +70,7 @@ enum Action {
     Restart,
     Reload,
     Rebuild,
+    Forget,
     Propagate,
     SaveRaw,
     Enable,
@@ -77,12 +82,13 @@ enum Action {
 }
 
 impl Action {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 14] = [
         ("start", Self::Start),
         ("stop", Self::Stop),
         ("restart", Self::Restart),
         ("reload", Self::Reload),
         ("rebuild", Self::Rebuild),
+        ("forget", Self::Forget),
         ("propagate", Self::Propagate),
         ("save-raw", Self::SaveRaw),
         ("enable", Self::Enable),
@@ -120,6 +126,7 @@ enum Command {
         verbose: bool,
         json: bool,
         kernels: Kernels,
+        release: Option<String>,
     },
 }
 
@@ -151,6 +158,7 @@ fn main() -> ExitCode {
             verbose,
             json,
             kernels,
+            release,
         }) => {
             let root = Path::new("/");
             // What is wrong with the file is said by what reads it in earnest.
@@ -162,7 +170,7 @@ fn main() -> ExitCode {
                     say!("{value}");
                     ExitCode::SUCCESS
                 }),
-                _ => as_root(action, &kernels, root, &say),
+                _ => as_root(action, &kernels, release.as_deref(), root, &say),
             };
             result.unwrap_or_else(|mistakes| {
                 tell(&mistakes, &say);
@@ -185,6 +193,7 @@ fn tell(mistakes: &Mistakes, say: &Say) {
 fn as_root(
     action: Action,
     kernels: &Kernels,
+    release: Option<&str>,
     root: &Path,
     say: &Say,
 ) -> Result<ExitCode, Mistakes> {
@@ -212,7 +221,11 @@ fn as_root(
         Action::Stop => stop(say),
         Action::Restart => stop(say).and_then(|()| start(root, say)),
         Action::Reload => stop(say).and_then(|()| load(&read_setup(root, say)?, say)),
-        Action::Rebuild => build(&read_setup(root, say)?, true, say),
+        Action::Rebuild => match release {
+            None => build(&read_setup(root, say)?, true, say),
+            Some(release) => rebuild_for(root, release, say),
+        },
+        Action::Forget => forget(root, release.unwrap_or_default(), say),
         Action::Propagate => propagate::run_all(&Setup::read(root)?.directives, say),
         Action::SaveRaw => save_raw(&read_setup(root, say)?, say),
         Action::Enable => service("enable"),
@@ -288,6 +301,26 @@ fn build(setup: &Setup, always: bool, say: &Say) -> Result<(), Mistakes> {
         Built::Written => say.info(format_args!("{image} is written")),
         Built::Unchanged => say.debug(format_args!("{image} is as it should be")),
         Built::Kept => say.info(format_args!("{image} is taken as it is: force_no_rebuild")),
+    }
+    Ok(())
+}
+
+/// For the hooks of packages that bring kernels.
+fn rebuild_for(root: &Path, release: &str, say: &Say) -> Result<(), Mistakes> {
+    let setup = Setup::read_for(root, release)?;
+    if setup.release != release {
+        say.info(format_args!(
+            "the kernel that is started at a crash is {}, whatever runs: nothing to build for {release}",
+            setup.release
+        ));
+        return Ok(());
+    }
+    build(&setup, true, say)
+}
+
+fn forget(root: &Path, release: &str, say: &Say) -> Result<(), Mistakes> {
+    for image in remove_images(root, &read_sysconfig(root)?, release)? {
+        say.info(format_args!("{} is removed", image.display()));
     }
     Ok(())
 }
@@ -425,7 +458,7 @@ fn service(word: &str) -> Result<(), Mistakes> {
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut found: Option<Action> = None;
-    let (mut verbose, mut json, mut kernel) = (false, false, None);
+    let (mut verbose, mut json, mut kernel, mut release) = (false, false, None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -441,6 +474,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('v') | Long("verbose") => verbose = true,
             Long("json") => json = true,
             Long("kernel") => kernel = Some(arguments.value()?.string()?),
+            Long("kver") => release = Some(a_release(arguments.value()?.string()?)?),
             Value(value) => {
                 let word = value.string()?;
                 let known = Action::ALL.into_iter().find(|(known, _)| *known == word);
@@ -462,16 +496,31 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     if kernel.is_some() && action != Action::ResetCrashkernel {
         return Err("--kernel is for reset-crashkernel".into());
     }
+    if release.is_some() && !matches!(action, Action::Rebuild | Action::Forget) {
+        return Err("--kver is for rebuild and forget".into());
+    }
+    if release.is_none() && action == Action::Forget {
+        return Err("forget needs --kver=RELEASE".into());
+    }
     Ok(Command::Do {
         action,
         verbose,
         json,
+        release,
         kernels: match kernel.as_deref() {
             None => Kernels::Running,
             Some("ALL") => Kernels::All,
             Some(kernel) => Kernels::One(kernel.to_owned()),
         },
     })
+}
+
+/// The release becomes a part of a file's name.
+fn a_release(text: String) -> Result<String, lexopt::Error> {
+    if text.is_empty() || text.contains('/') {
+        return Err(format!("`{text}` is no kernel's release").into());
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -485,7 +534,11 @@ mod tests {
     #[test]
     fn every_command_has_its_word_and_is_in_the_help() {
         for (word, expected) in Action::ALL {
-            let Ok(Command::Do { action, .. }) = parsed(&[word]) else {
+            let more: &[&str] = match expected {
+                Action::Forget => &["--kver=6.1"],
+                _ => &[],
+            };
+            let Ok(Command::Do { action, .. }) = parsed(&[&[word], more].concat()) else {
                 panic!("{word}");
             };
             assert_eq!((action, action.word()), (expected, word));
@@ -531,6 +584,9 @@ mod tests {
             (&["begin"], "unknown command `begin`; there are start, stop"),
             (&["start", "stop"], "one command at a time"),
             (&["start", "--json"], "for status"),
+            (&["forget"], "needs --kver"),
+            (&["start", "--kver=6.1"], "for rebuild and forget"),
+            (&["forget", "--kver=../x"], "no kernel's release"),
             (&["status", "--kernel=x"], "for reset-crashkernel"),
             (&["status", "--frob"], "frob"),
             (&["--man", "kdump"], "with kdump.sysconfig"),

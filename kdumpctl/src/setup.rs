@@ -74,12 +74,49 @@ pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
+fn image_in(root: &Path, folder: &str, release: &str) -> PathBuf {
+    below(root, folder).join(format!("initrd-{release}kdump.img"))
+}
+
+/// Removes the image for the kernel of this release from everywhere that one may have been written to, and returns what is gone.
+///
+/// # Errors
+/// One that is there cannot be removed.
+pub fn remove_images(
+    root: &Path,
+    sysconfig: &Sysconfig,
+    release: &str,
+) -> Result<Vec<PathBuf>, Mistakes> {
+    let mut gone = Vec::new();
+    let folders = BOOT.into_iter().take(1).chain([STATE]);
+    for folder in folders.chain(sysconfig.boot_directory.as_deref()) {
+        let image = image_in(root, folder, release);
+        match fs::remove_file(&image) {
+            Ok(()) => gone.push(image),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(Mistake::new(format!("removing {}: {error}", image.display())).into());
+            }
+        }
+    }
+    Ok(gone)
+}
+
 impl Setup {
     /// Reads both files and finds the kernel.
     ///
     /// # Errors
     /// Every mistake in a file, or where a kernel was looked for.
     pub fn read(root: &Path) -> Result<Self, Mistakes> {
+        let running = read(&below(root, "/proc/sys/kernel/osrelease"))?;
+        Self::read_for(root, running.trim())
+    }
+
+    /// As [`Setup::read`], when the kernel of this release runs.
+    ///
+    /// # Errors
+    /// As [`Setup::read`].
+    pub fn read_for(root: &Path, running: &str) -> Result<Self, Mistakes> {
         let sysconfig = read_sysconfig(root)?;
         let conf = fs::read(below(root, CONF)).map_err(|error| {
             Mistake::new(format!(
@@ -87,14 +124,13 @@ impl Setup {
             ))
         })?;
         let directives = conf::parse(CONF, &conf)?;
-        let running = read(&below(root, "/proc/sys/kernel/osrelease"))?;
-        let (release, kernel) = find_kernel(root, &sysconfig, running.trim())?;
+        let (release, kernel) = find_kernel(root, &sysconfig, running)?;
         let folder = match (&sysconfig.boot_directory, BOOT.first()) {
             (Some(folder), _) => folder.as_str(),
             (None, Some(boot)) if below(root, boot).is_dir() => *boot,
             (None, _) => STATE,
         };
-        let image = below(root, folder).join(format!("initrd-{release}kdump.img"));
+        let image = image_in(root, folder, &release);
         Ok(Self {
             root: root.to_path_buf(),
             directives,
@@ -403,6 +439,33 @@ mod tests {
             said.contains("/boot/vmlinuz-6.3, ") && said.contains("KDUMP_KERNELVER"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_kernel_that_came_gets_an_image_which_goes_with_it() {
+        let tree = Tree::new(RAW);
+        tree.write("boot/vmlinuz-6.2", "a kernel");
+        tree.write("lib/modules/6.2/modules.dep", "");
+        tree.write(
+            "lib/modules/6.2/modules.builtin",
+            "kernel/fs/ext4/ext4.ko\n",
+        );
+        tree.build(false);
+        let setup = Setup::read_for(&tree.0, "6.2").unwrap();
+        assert_eq!(setup.build(true).unwrap().0, Built::Written);
+        assert!(setup.image.ends_with("boot/initrd-6.2kdump.img"));
+        // The kernel is gone before its image is.
+        fs::remove_file(&setup.kernel).unwrap();
+        let gone = remove_images(&tree.0, &setup.sysconfig, "6.2").unwrap();
+        assert_eq!(gone, [setup.image]);
+        assert!(tree.setup().image.is_file());
+        assert_eq!(
+            remove_images(&tree.0, &setup.sysconfig, "6.2").unwrap(),
+            [""; 0].map(PathBuf::from)
+        );
+        // Where one kernel is for all, another one gets none.
+        tree.write("etc/sysconfig/kdump", "KDUMP_KERNELVER=6.1.0\n");
+        assert_eq!(Setup::read_for(&tree.0, "6.2").unwrap().release, "6.1.0");
     }
 
     #[test]
