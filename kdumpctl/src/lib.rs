@@ -12,6 +12,7 @@
 
 pub mod boot;
 pub mod crashkernel;
+pub mod last;
 pub mod propagate;
 pub mod save_raw;
 pub mod say;

@@ -4,6 +4,7 @@
 
 use initramfs_builder::error::{Mistake, Mistakes};
 use kdumpctl::crashkernel::{self, Done, Kernels};
+use kdumpctl::last::last;
 use kdumpctl::say::Say;
 use kdumpctl::setup::{Built, Setup, read_sysconfig, remove_images};
 use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig};
@@ -36,7 +37,8 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   stop                      drop what is loaded
   restart                   both
   reload                    load again what is there, without looking whether the image would differ
-  status                    say whether a crash would be captured; needs no root
+  status                    say whether a crash would be captured, and what came of the last one, as far as its dump is
+                            below path on this machine, where root alone may look; needs no root otherwise
   rebuild                   build the image in any case, with --kver for a kernel that may be started some day
   forget                    remove the image for a kernel that is gone
   propagate                 make a key for the ssh targets of kdump.conf, and hand it to their servers
@@ -358,6 +360,10 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
         .map_err(Clone::clone)
         .and_then(Setup::command_line);
     let reserved = reserved();
+    let last = setup
+        .as_ref()
+        .ok()
+        .and_then(|setup| last(&save_raw::folder(setup)));
     if json {
         let text = |result: Result<String, String>| match result {
             Ok(text) => serde_json::Value::String(text),
@@ -376,6 +382,13 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
                 "image": of(|setup| setup.image.display().to_string()),
                 "image_is_there": setup.as_ref().is_ok_and(|setup| setup.image.is_file()),
                 "command_line": text(line.clone().map_err(|mistakes| mistakes.to_string())),
+                "last_crash": last.map(|last| serde_json::json!({
+                    "date": last.date,
+                    "panic": last.panic,
+                    "folder": last.folder.display().to_string(),
+                    "is_complete": last.cut.is_none(),
+                    "incomplete_because": last.cut,
+                })),
                 "mistakes": setup.as_ref().err().map_or(Vec::new(), |mistakes| {
                     mistakes.0.iter().map(ToString::to_string).collect::<Vec<_>>()
                 }),
@@ -386,6 +399,9 @@ fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
             Ok(true) => say!("Kdump is operational"),
             Ok(false) => say!("Kdump is not operational"),
             Err(mistake) => say!("Kdump is not operational: {mistake}"),
+        }
+        if let Some(last) = last {
+            say!("last crash: {last}");
         }
         if verbose {
             match &reserved {
