@@ -21,6 +21,17 @@ pub struct Item {
     pub why: String,
 }
 
+impl Item {
+    /// Its contents, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        match &self.entry.kind {
+            Kind::File(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            _ => 0,
+        }
+    }
+}
+
 /// Where `init` mounts what it needs at once; it makes the rest itself.
 const DIRECTORIES: [&str; 4] = ["dev", "mnt", "proc", "sys"];
 
@@ -38,67 +49,79 @@ pub struct Extras<'a> {
 /// Lists everything for an image: `init`, the record, modules and firmware, and the extras.
 #[must_use]
 pub fn items(init: Vec<u8>, record: &str, closure: &Closure, extras: Extras<'_>) -> Vec<Item> {
-    let mut list = List::default();
+    let mut list = Tree::default();
     for directory in DIRECTORIES {
         list.directory(directory);
     }
-    // The kernel opens it for PID 1 before devtmpfs is there.
-    list.add(
-        "dev/console",
-        0o600,
-        Kind::Character { major: 5, minor: 1 },
-        "PID 1's console",
-    );
-    list.add("init", 0o755, Kind::File(init), "PID 1");
-    list.add(
-        config::record::PATH.trim_start_matches('/'),
+    list.console();
+    list.file("init", 0o755, init, "PID 1");
+    list.file(
+        config::record::PATH,
         0o644,
-        Kind::File(record.as_bytes().to_vec()),
+        record.as_bytes().to_vec(),
         "the plan",
     );
     for module in &closure.modules {
-        list.add(
-            &format!("lib/modules/{}.ko", module.name),
-            0o644,
-            Kind::File(module.bytes.clone()),
-            &module.by,
-        );
+        let name = format!("lib/modules/{}.ko", module.name);
+        list.file(&name, 0o644, module.bytes.clone(), &module.by);
     }
     for (name, bytes) in &closure.firmware {
-        list.add(
-            &format!("lib/firmware/{name}"),
-            0o644,
-            Kind::File(bytes.clone()),
-            "firmware",
-        );
+        let name = format!("lib/firmware/{name}");
+        list.file(&name, 0o644, bytes.clone(), "firmware");
     }
     if let Some(bytes) = extras.busybox {
-        list.add("bin/busybox", 0o755, Kind::File(bytes), "the shell");
+        list.file("bin/busybox", 0o755, bytes, "the shell");
     }
     for (name, file) in extras.programs.files() {
-        list.add(
-            name.trim_start_matches('/'),
-            file.permissions,
-            Kind::File(file.bytes.clone()),
-            &file.why,
-        );
+        list.file(name, file.permissions, file.bytes.clone(), &file.why);
     }
     if let Some(bytes) = extras.ssh_key {
-        list.add(
-            config::target::SSH_KEY_PATH.trim_start_matches('/'),
+        list.file(
+            config::target::SSH_KEY_PATH,
             0o600,
-            Kind::File(bytes.to_vec()),
+            bytes.to_vec(),
             "the user's key for ssh",
         );
     }
-    list.0.into_values().collect()
+    list.into_items()
 }
 
-/// Items by name: each once.
-#[derive(Default)]
-struct List(BTreeMap<String, Item>);
+/// Items by name: each once, with the directories above it.
+#[derive(Debug, Default)]
+pub struct Tree(BTreeMap<String, Item>);
 
-impl List {
+impl Tree {
+    /// The items in the order of their names.
+    #[must_use]
+    pub fn into_items(self) -> Vec<Item> {
+        self.0.into_values().collect()
+    }
+
+    /// Adds a file; a slash before its name is left away.
+    pub fn file(&mut self, name: &str, permissions: u32, bytes: Vec<u8>, why: &str) {
+        self.add(
+            name.trim_start_matches('/'),
+            permissions,
+            Kind::File(bytes),
+            why,
+        );
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&mut self, name: &str, target: &str, why: &str) {
+        self.add(name, 0o777, Kind::Link(target.as_bytes().to_vec()), why);
+    }
+
+    /// Adds what the kernel opens for PID 1 before devtmpfs is there.
+    pub fn console(&mut self) {
+        self.add(
+            "dev/console",
+            0o600,
+            Kind::Character { major: 5, minor: 1 },
+            "PID 1's console",
+        );
+    }
+
     fn directory(&mut self, name: &str) {
         self.add(name, 0o755, Kind::Directory, "");
     }

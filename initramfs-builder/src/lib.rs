@@ -33,9 +33,12 @@ pub mod init_build;
 pub mod modules;
 pub mod plan;
 pub mod programs;
+pub mod proof;
+pub mod rehearsal;
 pub mod resolve;
 
 use compress::ImageCompression;
+use conf::Directives;
 use config::FailureAction;
 use error::{Mistake, Mistakes};
 use host::Host;
@@ -74,14 +77,45 @@ pub struct Prepared {
     pub bytes: Vec<u8>,
 }
 
+impl Prepared {
+    /// What is in the image, in bytes, as it lies in memory when it is unpacked.
+    #[must_use]
+    pub fn unpacked_bytes(&self) -> u64 {
+        self.items.iter().map(image::Item::size_bytes).sum()
+    }
+}
+
 /// Does everything but writing the image.
 ///
 /// # Errors
 /// Everything that is in the way, each with what to change.
 pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
-    let read = |path: &Path| {
-        fs::read(path).map_err(|error| Mistake::new(format!("reading {}: {error}", path.display())))
-    };
+    let directives = read_conf(&request.conf)?;
+    let host = Host::read(&request.host_root)?;
+    prepare_for(request, &directives, &host)
+}
+
+/// Reads `kdump.conf`.
+///
+/// # Errors
+/// It cannot be read, or has mistakes.
+pub fn read_conf(path: &Path) -> Result<Directives, Mistakes> {
+    conf::parse(&path.display().to_string(), &read(path)?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Mistake> {
+    fs::read(path).map_err(|error| Mistake::new(format!("reading {}: {error}", path.display())))
+}
+
+/// Does everything but writing the image, for a machine that need not be the one whose files are read.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_for(
+    request: &Request,
+    directives: &Directives,
+    host: &Host,
+) -> Result<Prepared, Mistakes> {
     let release = request.kernel.as_str();
     if release.is_empty()
         || release.contains(|letter: char| !letter.is_ascii_graphic() || letter == '/')
@@ -91,9 +125,7 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
         ))
         .into());
     }
-    let directives = conf::parse(&request.conf.display().to_string(), &read(&request.conf)?)?;
-    let host = Host::read(&request.host_root)?;
-    let mut resolved = resolve::resolve(&directives, &host, release)?;
+    let mut resolved = resolve::resolve(directives, host, release)?;
 
     let directory = match &request.modules_directory {
         Some(directory) => directory.clone(),
@@ -102,7 +134,7 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
     let index = Index::read(&directory)?;
     let kernel = closure::Kernel {
         release,
-        firmware_directories: firmware_directories(&host, release),
+        firmware_directories: firmware_directories(host, release),
         takes_unsigned: host.takes_unsigned_modules(release),
         blacklist: directives
             .blacklist

@@ -5,15 +5,23 @@
 use initramfs_builder::compress::ImageCompression;
 use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
-use initramfs_builder::{Request, conf, image, plan, prepare};
+use initramfs_builder::proof::{self, Kind as ProofKind, Proof};
+use initramfs_builder::rehearsal::{Acceleration, Rehearsal};
+use initramfs_builder::{Request, conf, image, plan, prepare, rehearsal};
 use lexopt::prelude::*;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// The configuration of the machine.
+const CONF: &str = "/etc/kdump.conf";
+
 const HELP: &str = "\
 Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the kdump initramfs
        mkkdumprd plan [--conf FILE] --kver RELEASE [OPTION…]       show what it will do, and write nothing
+       mkkdumprd selftest [--conf FILE] --kver RELEASE [OPTION…]   crash a virtual machine with this plan
+       mkkdumprd estimate [--conf FILE] --kver RELEASE [OPTION…]   find how much memory crashkernel= has to reserve
        mkkdumprd ls IMAGE                                          list what is in an image
        mkkdumprd cat IMAGE FILE                                    print one file of an image
 
@@ -28,11 +36,21 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
                            modules_have_signatures, built_in, deadlines_s, attempts (each with number, from,
                            is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else), hooks,
                            failure_action, final_action, root, image (compression, size_bytes, files)
+                           with selftest and estimate: what came of it
+  --kernel FILE            with selftest and estimate: the kernel; /boot/vmlinuz-RELEASE without this option
+  --crashkernel MIB        with selftest and estimate: the reservation to begin with; 256 without this option
+  --memory MIB             with selftest and estimate: the machine's memory beside the reservation; 1024 without this option
+  --accel auto|kvm|tcg     with selftest and estimate: whether the processor runs the machine or QEMU emulates one; auto
+                           without this option
+  --work DIR               with selftest and estimate: where the consoles of the runs stay; without this option they stay
+                           in a folder of the system's for temporary files, when something failed
   -o, --output IMAGE       the image to write
   -h, --help               this text
       --man [kdump.conf]   this text as a manual page, in roff; with kdump.conf the page about that file
       --completion         what has bash complete the words of this command
   -V, --version            the version
+
+selftest and estimate need QEMU, and no root. Each target gets a machine with an empty disk in its place.
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage.
 ";
@@ -45,6 +63,7 @@ enum Command {
     Version,
     Build(Request, PathBuf),
     Plan(Request, Form),
+    Rehearse(Rehearse, Box<Rehearsal>, Form, bool),
     List(PathBuf),
     Cat(PathBuf, String),
 }
@@ -58,7 +77,20 @@ enum Form {
     Json,
 }
 
+/// What a rehearsal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rehearse {
+    /// To see that every target gets its dump.
+    Selftest,
+    /// To see how much memory that takes.
+    Estimate,
+}
+
 fn main() -> ExitCode {
+    // In the machine of a rehearsal this program is PID 1.
+    if let Some(part) = rehearsal::guest::part() {
+        rehearsal::guest::play(part)
+    }
     let command = match parse(lexopt::Parser::from_env()) {
         Ok(command) => command,
         Err(error) => {
@@ -115,9 +147,61 @@ fn run(command: Command) -> Result<(), Mistakes> {
             };
             print(text.as_bytes())
         }
+        Command::Rehearse(what, rehearsal, form, keep) => {
+            let result = match what {
+                Rehearse::Selftest => selftest(&rehearsal, form),
+                Rehearse::Estimate => estimate(&rehearsal, form),
+            };
+            if result.is_ok() && !keep {
+                // Nobody needs it; a rest is in the way of nobody either.
+                let _ = fs::remove_dir_all(&rehearsal.folder);
+            }
+            result
+        }
         Command::List(image) => list(&image),
         Command::Cat(image, file) => cat(&image, &file),
     }
+}
+
+/// Progress is for a person, on the terminal, and never part of what is asked for.
+fn progress(text: &str) {
+    eprintln!("mkkdumprd: {text}");
+}
+
+fn selftest(rehearsal: &Rehearsal, form: Form) -> Result<(), Mistakes> {
+    let report = rehearsal::selftest(rehearsal, &mut progress)?;
+    // A proof is of the machine itself, and of the configuration that it has.
+    let request = &rehearsal.request;
+    if request.host_root == Path::new("/") && request.conf == Path::new(CONF) {
+        let (verdict, text) = report.verdict();
+        let proof = Proof::new(ProofKind::Selftest, &request.kernel, verdict, text);
+        if let Err(mistake) = proof::keep(&request.host_root, &proof) {
+            progress(&format!(
+                "the result is not kept for `kdumpctl status`: {mistake}"
+            ));
+        }
+    }
+    let text = match form {
+        Form::Text => report.to_string(),
+        Form::Json => format!("{:#}\n", report.to_json()),
+    };
+    print(text.as_bytes())?;
+    if report.is_good() {
+        Ok(())
+    } else if report.outcomes.is_empty() {
+        Err(Mistake::new("no target of this plan can be rehearsed").into())
+    } else {
+        Err(Mistake::new("a target did not get its dump").into())
+    }
+}
+
+fn estimate(rehearsal: &Rehearsal, form: Form) -> Result<(), Mistakes> {
+    let estimate = rehearsal::estimate(rehearsal, &mut progress)?;
+    let text = match form {
+        Form::Text => estimate.to_string(),
+        Form::Json => format!("{:#}\n", estimate.to_json()),
+    };
+    print(text.as_bytes())
 }
 
 fn list(image: &Path) -> Result<(), Mistakes> {
@@ -206,6 +290,11 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("host-root") => (&mut options.host, "--host-root"),
             Long("init") => (&mut options.init, "--init"),
             Long("compress") => (&mut options.compress, "--compress"),
+            Long("kernel") => (&mut options.rehearse.kernel, "--kernel"),
+            Long("crashkernel") => (&mut options.rehearse.crashkernel, "--crashkernel"),
+            Long("memory") => (&mut options.rehearse.memory, "--memory"),
+            Long("accel") => (&mut options.rehearse.accel, "--accel"),
+            Long("work") => (&mut options.rehearse.work, "--work"),
             Short('o') | Long("output") => (&mut options.output, "--output"),
             Value(value) => {
                 operands.push(value.string()?);
@@ -218,8 +307,16 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
     }
     let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
+    if options.rehearse != RehearsalOptions::default()
+        && !matches!(operands.as_slice(), ["selftest" | "estimate"])
+    {
+        return Err(
+            "--kernel, --crashkernel, --memory, --accel and --work are for selftest and estimate"
+                .into(),
+        );
+    }
     match operands.as_slice() {
-        [] if options.json => Err("--json is for plan".into()),
+        [] if options.json => Err("--json is for plan, selftest and estimate".into()),
         [] => {
             let output = options.output.take().ok_or("-o IMAGE is missing")?;
             Ok(Command::Build(options.request()?, output.into()))
@@ -229,12 +326,33 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             let form = if options.json { Form::Json } else { Form::Text };
             Ok(Command::Plan(options.request()?, form))
         }
+        ["selftest" | "estimate"] if options.output.is_some() => {
+            Err("selftest and estimate write no image and take no -o".into())
+        }
+        [word @ ("selftest" | "estimate")] => {
+            let what = if *word == "selftest" {
+                Rehearse::Selftest
+            } else {
+                Rehearse::Estimate
+            };
+            let form = if options.json { Form::Json } else { Form::Text };
+            let keep = options.rehearse.work.is_some();
+            Ok(Command::Rehearse(
+                what,
+                Box::new(options.rehearsal()?),
+                form,
+                keep,
+            ))
+        }
         ["ls" | "cat", ..] if options.any() => Err("ls and cat take no options".into()),
         ["ls", image] => Ok(Command::List(image.into())),
         ["ls", ..] => Err("ls takes an image".into()),
         ["cat", image, file] => Ok(Command::Cat(image.into(), (*file).to_owned())),
         ["cat", ..] => Err("cat takes an image and a file in it".into()),
-        [other, ..] => Err(format!("unknown command `{other}`; there are plan, ls and cat").into()),
+        [other, ..] => Err(format!(
+            "unknown command `{other}`; there are plan, selftest, estimate, ls and cat"
+        )
+        .into()),
     }
 }
 
@@ -248,6 +366,17 @@ struct Options {
     compress: Option<String>,
     output: Option<String>,
     json: bool,
+    rehearse: RehearsalOptions,
+}
+
+/// What only rehearsals take.
+#[derive(Default, PartialEq, Eq)]
+struct RehearsalOptions {
+    kernel: Option<String>,
+    crashkernel: Option<String>,
+    memory: Option<String>,
+    accel: Option<String>,
+    work: Option<String>,
 }
 
 impl Options {
@@ -266,6 +395,49 @@ impl Options {
             || self.json
     }
 
+    fn rehearsal(mut self) -> Result<Rehearsal, lexopt::Error> {
+        let given = std::mem::take(&mut self.rehearse);
+        let request = self.request()?;
+        let mib = |given: Option<String>, otherwise: u64, name: &str| match given {
+            None => Ok(otherwise),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|mib| (16..=1 << 20).contains(mib))
+                .ok_or_else(|| format!("{name} cannot be `{text}`; it is a number of MiB")),
+        };
+        let acceleration = match &given.accel {
+            None => Acceleration::default(),
+            Some(word) => Acceleration::from_word(word).ok_or_else(|| {
+                format!("--accel cannot be `{word}`; accepted are auto, kvm and tcg")
+            })?,
+        };
+        let kernel = given.kernel.map_or_else(
+            || {
+                request
+                    .host_root
+                    .join(format!("boot/vmlinuz-{}", request.kernel))
+            },
+            PathBuf::from,
+        );
+        let folder = given.work.map_or_else(
+            || std::env::temp_dir().join(format!("mkkdumprd-{}", std::process::id())),
+            PathBuf::from,
+        );
+        Ok(Rehearsal {
+            kernel,
+            memory_mib: mib(given.memory, rehearsal::MEMORY_MIB, "--memory")?,
+            crashkernel_mib: mib(
+                given.crashkernel,
+                rehearsal::CRASHKERNEL_MIB,
+                "--crashkernel",
+            )?,
+            acceleration,
+            folder,
+            request,
+        })
+    }
+
     fn request(self) -> Result<Request, lexopt::Error> {
         let path = |given: Option<String>, otherwise: &str| {
             PathBuf::from(given.unwrap_or_else(|| otherwise.to_owned()))
@@ -277,7 +449,7 @@ impl Options {
             })?,
         };
         Ok(Request {
-            conf: path(self.conf, "/etc/kdump.conf"),
+            conf: path(self.conf, CONF),
             kernel: self.kernel.ok_or("--kver RELEASE is missing")?,
             modules_directory: self.modules.map(PathBuf::from),
             host_root: path(self.host, "/"),
@@ -321,6 +493,10 @@ mod tests {
             (&["ls", "x", "--kver", "1"], "take no options"),
             (&["ls", "x", "--json"], "take no options"),
             (&["--kver", "1", "-o", "x", "--json"], "--json is for plan"),
+            (&["plan", "--kver", "1", "--memory", "1"], "for selftest"),
+            (&["selftest", "--kver", "1", "--memory", "1x"], "of MiB"),
+            (&["estimate", "--kver", "1", "--accel", "hvf"], "`hvf`"),
+            (&["selftest", "--kver", "1", "-o", "x"], "take no -o"),
             (&["--man", "kdump.cnf"], "with kdump.conf"),
             (&["cat", "x"], "an image and a file"),
             (&["frob"], "unknown command `frob`"),

@@ -12,12 +12,15 @@
 
 pub mod boot;
 pub mod crashkernel;
-pub mod last;
+pub mod dumps;
 pub mod propagate;
 pub mod save_raw;
 pub mod say;
 pub mod setup;
+pub mod status;
 pub mod sysconfig;
+pub mod test;
+pub mod update;
 
 use initramfs_builder::error::{Mistake, Mistakes};
 use std::fs::{self, File, TryLockError};

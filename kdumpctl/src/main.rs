@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 use initramfs_builder::error::{Mistake, Mistakes};
+use initramfs_builder::rehearsal::{self, Acceleration, Rehearsal, guest};
 use kdumpctl::crashkernel::{self, Done, Kernels};
-use kdumpctl::last::last;
 use kdumpctl::say::Say;
 use kdumpctl::setup::{Built, Setup, read_sysconfig, remove_images};
-use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig};
+use kdumpctl::status::{Status, is_loaded, reserved};
+use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig, test, update};
 use kexec::Purpose;
 use lexopt::prelude::*;
 use std::path::Path;
@@ -26,6 +27,8 @@ Usage: kdumpctl start | stop | restart | reload | propagate | save-raw | enable 
        kdumpctl rebuild [--kver=RELEASE]
        kdumpctl forget --kver=RELEASE
        kdumpctl status [-v | --verbose] [--json]
+       kdumpctl test [--force]
+       kdumpctl estimate [--json]
        kdumpctl showmem
        kdumpctl get-default-crashkernel
        kdumpctl reset-crashkernel [--kernel=KERNEL | --kernel=ALL]
@@ -43,6 +46,9 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   forget                    remove the image for a kernel that is gone
   propagate                 make a key for the ssh targets of kdump.conf, and hand it to their servers
   save-raw                  bring dumps on the raw targets of kdump.conf below its path; start does so as well
+  test                      crash this machine on purpose; the start after that says what came of it, and so does status
+  estimate                  find how much memory crashkernel= has to reserve: by crashes of a virtual machine where QEMU is
+                            installed, else by adding up what is known
   showmem                   print how much memory is reserved; needs no root
   get-default-crashkernel   print the default of crashkernel=; needs no root
   reset-crashkernel         set crashkernel= to the default, for the running kernel without --kernel; it counts from the
@@ -50,7 +56,8 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   enable, disable           start the service when the machine starts, or do not
 
   -v, --verbose             with status: kernel, image, reservation and command line, too
-      --json                with status: all of that as JSON
+      --json                with status and estimate: all of that as JSON
+      --force               with test: do not ask
       --kernel=KERNEL       a kernel's file, or ALL
       --kver=RELEASE        a kernel's release, as `uname -r` prints it
   -h, --help                this text
@@ -78,13 +85,15 @@ enum Action {
     Enable,
     Disable,
     ResetCrashkernel,
+    Test,
+    Estimate,
     Status,
     Showmem,
     DefaultCrashkernel,
 }
 
 impl Action {
-    const ALL: [(&'static str, Self); 14] = [
+    const ALL: [(&'static str, Self); 16] = [
         ("start", Self::Start),
         ("stop", Self::Stop),
         ("restart", Self::Restart),
@@ -96,6 +105,8 @@ impl Action {
         ("enable", Self::Enable),
         ("disable", Self::Disable),
         ("reset-crashkernel", Self::ResetCrashkernel),
+        ("test", Self::Test),
+        ("estimate", Self::Estimate),
         ("status", Self::Status),
         ("showmem", Self::Showmem),
         ("get-default-crashkernel", Self::DefaultCrashkernel),
@@ -123,16 +134,25 @@ enum Command {
     SysconfigManual,
     Completion,
     Version,
-    Do {
-        action: Action,
-        verbose: bool,
-        json: bool,
-        kernels: Kernels,
-        release: Option<String>,
-    },
+    Do { action: Action, options: Options },
+}
+
+/// What a command is given besides its word.
+#[derive(Debug)]
+struct Options {
+    verbose: bool,
+    json: bool,
+    force: bool,
+    kernels: Kernels,
+    /// The kernel that `rebuild` and `forget` are for.
+    release: Option<String>,
 }
 
 fn main() -> ExitCode {
+    // In the machine of a rehearsal this program is PID 1.
+    if let Some(part) = guest::part() {
+        guest::play(part)
+    }
     match parse(lexopt::Parser::from_env()) {
         Ok(Command::Help) => {
             say!("{}", HELP.trim_end());
@@ -155,24 +175,18 @@ fn main() -> ExitCode {
             say!("kdumpctl (kdumprd) {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        Ok(Command::Do {
-            action,
-            verbose,
-            json,
-            kernels,
-            release,
-        }) => {
+        Ok(Command::Do { action, options }) => {
             let root = Path::new("/");
             // What is wrong with the file is said by what reads it in earnest.
             let say = read_sysconfig(root).map_or(Say::default(), |sysconfig| Say::new(&sysconfig));
             let result = match action {
-                Action::Status => Ok(status(root, verbose, json)),
+                Action::Status => Ok(status(root, options.verbose, options.json)),
                 Action::Showmem => showmem(),
                 Action::DefaultCrashkernel => default_crashkernel().map(|value| {
                     say!("{value}");
                     ExitCode::SUCCESS
                 }),
-                _ => as_root(action, &kernels, release.as_deref(), root, &say),
+                _ => as_root(action, &options, root, &say),
             };
             result.unwrap_or_else(|mistakes| {
                 tell(&mistakes, &say);
@@ -194,8 +208,7 @@ fn tell(mistakes: &Mistakes, say: &Say) {
 
 fn as_root(
     action: Action,
-    kernels: &Kernels,
-    release: Option<&str>,
+    options: &Options,
     root: &Path,
     say: &Say,
 ) -> Result<ExitCode, Mistakes> {
@@ -223,16 +236,18 @@ fn as_root(
         Action::Stop => stop(say),
         Action::Restart => stop(say).and_then(|()| start(root, say)),
         Action::Reload => stop(say).and_then(|()| load(&read_setup(root, say)?, say)),
-        Action::Rebuild => match release {
+        Action::Rebuild => match &options.release {
             None => build(&read_setup(root, say)?, true, say),
             Some(release) => rebuild_for(root, release, say),
         },
-        Action::Forget => forget(root, release.unwrap_or_default(), say),
+        Action::Forget => forget(root, options.release.as_deref().unwrap_or_default(), say),
         Action::Propagate => propagate::run_all(&Setup::read(root)?.directives, say),
         Action::SaveRaw => save_raw(&read_setup(root, say)?, say),
         Action::Enable => service("enable"),
         Action::Disable => service("disable"),
-        _ => reset_crashkernel(kernels, say),
+        Action::Test => test(root, options.force, say),
+        Action::Estimate => estimate(&read_setup(root, say)?, options.json),
+        _ => reset_crashkernel(&options.kernels, say),
     };
     if name.is_empty() {
         return result.map(|()| ExitCode::SUCCESS);
@@ -278,8 +293,66 @@ fn start(root: &Path, say: &Say) -> Result<(), Mistakes> {
             say.warning(format_args!("warning: {mistake}"));
         }
     }
+    if let Err(mistakes) = look_back(&setup, say) {
+        for mistake in mistakes.0 {
+            say.warning(format_args!("warning: {mistake}"));
+        }
+    }
     build(&setup, false, say)?;
     load(&setup, say)
+}
+
+/// What a start of the machine may have behind it: a test, or an update of this program.
+fn look_back(setup: &Setup, say: &Say) -> Result<(), Mistakes> {
+    if let Some(proof) = test::conclude(setup)? {
+        say.info(format_args!("{proof}"));
+    }
+    let default = default_crashkernel()?;
+    if update::is_due(setup, default)? {
+        say.info(format_args!(
+            "this version reserves crashkernel={default} by default, and the machine has the default of the one before"
+        ));
+        reset_crashkernel(&Kernels::All, say)?;
+    }
+    Ok(update::keep(setup, default)?)
+}
+
+fn test(root: &Path, force: bool, say: &Say) -> Result<(), Mistakes> {
+    if !is_loaded()? {
+        return Err(Mistake::new(
+            "kdump is not operational: the machine would crash and nothing would be saved; `kdumpctl start` says why",
+        )
+        .into());
+    }
+    let setup = read_setup(root, say)?;
+    if !force && !test::is_meant(&mut std::io::stdin().lock())? {
+        return Err(Mistake::new("not meant; nothing happened").into());
+    }
+    test::announce(&setup)?;
+    say.warning("the machine crashes now, on purpose; after its next start `kdumpctl status` says what came of it");
+    Err(test::crash())
+}
+
+fn estimate(setup: &Setup, json: bool) -> Result<(), Mistakes> {
+    let rehearsal = Rehearsal {
+        request: setup.request(),
+        kernel: setup.kernel.clone(),
+        memory_mib: rehearsal::MEMORY_MIB,
+        crashkernel_mib: rehearsal::CRASHKERNEL_MIB,
+        acceleration: Acceleration::Auto,
+        folder: std::env::temp_dir().join(format!("kdumpctl-{}", std::process::id())),
+    };
+    let estimate = rehearsal::estimate(&rehearsal, &mut |text| eprintln!("kdump: {text}"))?;
+    if estimate.measured.is_some() {
+        // Nobody needs it; a rest is in the way of nobody either.
+        let _ = std::fs::remove_dir_all(&rehearsal.folder);
+    }
+    if json {
+        say!("{:#}", estimate.to_json());
+    } else {
+        say!("{}", estimate.to_string().trim_end());
+    }
+    Ok(())
 }
 
 fn save_raw(setup: &Setup, say: &Say) -> Result<(), Mistakes> {
@@ -342,91 +415,14 @@ fn stop(say: &Say) -> Result<(), Mistakes> {
     Ok(())
 }
 
-fn is_loaded() -> Result<bool, Mistake> {
-    kexec::is_loaded(Purpose::Crash).map_err(|error| Mistake::new(error.to_string()))
-}
-
-fn reserved() -> Result<u64, Mistake> {
-    kexec::reserved_bytes().map_err(|error| Mistake::new(error.to_string()))
-}
-
-/// What cannot be found out is said where it would stand: whether a crash is captured does not depend on it.
 fn status(root: &Path, verbose: bool, json: bool) -> ExitCode {
-    let loaded = is_loaded();
-    let operational = matches!(loaded, Ok(true));
-    let setup = Setup::read(root);
-    let line = setup
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(Setup::command_line);
-    let reserved = reserved();
-    let last = setup
-        .as_ref()
-        .ok()
-        .and_then(|setup| last(&save_raw::folder(setup)));
+    let status = Status::read(root);
     if json {
-        let text = |result: Result<String, String>| match result {
-            Ok(text) => serde_json::Value::String(text),
-            Err(_) => serde_json::Value::Null,
-        };
-        let of = |file: fn(&Setup) -> String| {
-            text(setup.as_ref().map(file).map_err(ToString::to_string))
-        };
-        say!(
-            "{}",
-            serde_json::json!({
-                "operational": operational,
-                "reserved_bytes": reserved.as_ref().ok(),
-                "kernel": of(|setup| setup.kernel.display().to_string()),
-                "release": of(|setup| setup.release.clone()),
-                "image": of(|setup| setup.image.display().to_string()),
-                "image_is_there": setup.as_ref().is_ok_and(|setup| setup.image.is_file()),
-                "command_line": text(line.clone().map_err(|mistakes| mistakes.to_string())),
-                "last_crash": last.map(|last| serde_json::json!({
-                    "date": last.date,
-                    "panic": last.panic,
-                    "folder": last.folder.display().to_string(),
-                    "is_complete": last.cut.is_none(),
-                    "incomplete_because": last.cut,
-                })),
-                "mistakes": setup.as_ref().err().map_or(Vec::new(), |mistakes| {
-                    mistakes.0.iter().map(ToString::to_string).collect::<Vec<_>>()
-                }),
-            })
-        );
+        say!("{}", status.to_json());
     } else {
-        match &loaded {
-            Ok(true) => say!("Kdump is operational"),
-            Ok(false) => say!("Kdump is not operational"),
-            Err(mistake) => say!("Kdump is not operational: {mistake}"),
-        }
-        if let Some(last) = last {
-            say!("last crash: {last}");
-        }
-        if verbose {
-            match &reserved {
-                Ok(bytes) => say!("reserved:     {} MB", bytes >> 20),
-                Err(mistake) => say!("reserved:     {mistake}"),
-            }
-            match &setup {
-                Ok(setup) => {
-                    let there = if setup.image.is_file() {
-                        ""
-                    } else {
-                        " (not built yet)"
-                    };
-                    say!("kernel:       {}", setup.kernel.display());
-                    say!("image:        {}{there}", setup.image.display());
-                }
-                Err(mistakes) => say!("set-up:       {mistakes}"),
-            }
-            match &line {
-                Ok(line) => say!("command line: {line}"),
-                Err(mistakes) => say!("command line: {mistakes}"),
-            }
-        }
+        say!("{}", status.text(verbose).to_string().trim_end());
     }
-    if operational {
+    if status.is_operational() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(NOT_OPERATIONAL)
@@ -474,7 +470,8 @@ fn service(word: &str) -> Result<(), Mistakes> {
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut found: Option<Action> = None;
-    let (mut verbose, mut json, mut kernel, mut release) = (false, false, None, None);
+    let (mut verbose, mut json, mut force) = (false, false, false);
+    let (mut kernel, mut release) = (None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -489,6 +486,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('V') | Long("version") => return Ok(Command::Version),
             Short('v') | Long("verbose") => verbose = true,
             Long("json") => json = true,
+            Long("force") => force = true,
             Long("kernel") => kernel = Some(arguments.value()?.string()?),
             Long("kver") => release = Some(a_release(arguments.value()?.string()?)?),
             Value(value) => {
@@ -506,8 +504,14 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
     }
     let action = found.ok_or("a command is missing")?;
-    if (verbose || json) && action != Action::Status {
-        return Err("--verbose and --json are for status".into());
+    if verbose && action != Action::Status {
+        return Err("--verbose is for status".into());
+    }
+    if json && !matches!(action, Action::Status | Action::Estimate) {
+        return Err("--json is for status and estimate".into());
+    }
+    if force && action != Action::Test {
+        return Err("--force is for test".into());
     }
     if kernel.is_some() && action != Action::ResetCrashkernel {
         return Err("--kernel is for reset-crashkernel".into());
@@ -520,13 +524,16 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     Ok(Command::Do {
         action,
-        verbose,
-        json,
-        release,
-        kernels: match kernel.as_deref() {
-            None => Kernels::Running,
-            Some("ALL") => Kernels::All,
-            Some(kernel) => Kernels::One(kernel.to_owned()),
+        options: Options {
+            verbose,
+            json,
+            force,
+            release,
+            kernels: match kernel.as_deref() {
+                None => Kernels::Running,
+                Some("ALL") => Kernels::All,
+                Some(kernel) => Kernels::One(kernel.to_owned()),
+            },
         },
     })
 }
@@ -560,10 +567,10 @@ mod tests {
             assert_eq!((action, action.word()), (expected, word));
             assert!(HELP.contains(word), "{word}");
         }
-        let Ok(Command::Do { kernels, .. }) = parsed(&["reset-crashkernel", "--kernel=ALL"]) else {
+        let Ok(Command::Do { options, .. }) = parsed(&["reset-crashkernel", "--kernel=ALL"]) else {
             panic!("not taken");
         };
-        assert_eq!(kernels, Kernels::All);
+        assert_eq!(options.kernels, Kernels::All);
     }
 
     #[test]
@@ -603,6 +610,8 @@ mod tests {
             (&["forget"], "needs --kver"),
             (&["start", "--kver=6.1"], "for rebuild and forget"),
             (&["forget", "--kver=../x"], "no kernel's release"),
+            (&["estimate", "--verbose"], "for status"),
+            (&["start", "--force"], "for test"),
             (&["status", "--kernel=x"], "for reset-crashkernel"),
             (&["status", "--frob"], "frob"),
             (&["--man", "kdump"], "with kdump.sysconfig"),

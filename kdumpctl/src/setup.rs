@@ -141,19 +141,25 @@ impl Setup {
         })
     }
 
-    /// What the image would be now.
-    ///
-    /// # Errors
-    /// Everything that is in the way, each with what to change.
-    pub fn prepare(&self) -> Result<Prepared, Mistakes> {
-        prepare(&Request {
+    /// What the builder is asked for.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        Request {
             conf: below(&self.root, CONF),
             kernel: self.release.clone(),
             modules_directory: None,
             host_root: self.root.clone(),
             init: below(&self.root, INIT),
             compression: ImageCompression::default(),
-        })
+        }
+    }
+
+    /// What the image would be now.
+    ///
+    /// # Errors
+    /// Everything that is in the way, each with what to change.
+    pub fn prepare(&self) -> Result<Prepared, Mistakes> {
+        prepare(&self.request())
     }
 
     /// Sees to it that the image is as it should be, and returns what a person should know. `always` writes it in any case.
@@ -262,16 +268,16 @@ fn find_kernel(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use config::build::Build;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A host in a folder, with a disk and a kernel that has everything built in.
-    struct Tree(PathBuf);
+    pub(crate) struct Tree(PathBuf);
 
     impl Tree {
-        fn new(conf: &str) -> Self {
+        pub(crate) fn new(conf: &str) -> Self {
             static NUMBER: AtomicU32 = AtomicU32::new(0);
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let tree = Self(
@@ -299,13 +305,13 @@ mod tests {
             tree
         }
 
-        fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
             let place = below(&self.0, path);
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             fs::write(place, text).unwrap();
         }
 
-        fn setup(&self) -> Setup {
+        pub(crate) fn setup(&self) -> Setup {
             Setup::read(&self.0).unwrap_or_else(|mistakes| panic!("{mistakes}"))
         }
 

@@ -111,7 +111,7 @@ pub struct Keyboard {
 }
 
 impl Device {
-    pub(super) fn new(node: &str) -> Self {
+    pub(crate) fn new(node: &str) -> Self {
         Self {
             node: node.to_owned(),
             parent: None,
@@ -189,7 +189,7 @@ impl Source for Node {
     }
 }
 
-pub(super) fn read_content(path: &Path) -> Content {
+pub(crate) fn read_content(path: &Path) -> Content {
     let mut node = match Node::open(path) {
         Ok(node) => node,
         Err(error) => return Content::Unknown(error.to_string()),
