@@ -516,7 +516,10 @@ mod tests {
             let said = said.unwrap_or_default();
             assert!(!said.contains("invalid option"), "{}: {said}", flag.name);
         }
-        assert_eq!(manual::completion::commands(HELP), ["plan", "ls", "cat"]);
+        assert_eq!(
+            manual::completion::commands(HELP),
+            ["plan", "selftest", "estimate", "ls", "cat"]
+        );
         let script = manual::completion::bash("mkkdumprd", HELP);
         assert!(
             script.contains("--compress) _kdumprd_words \"none gzip xz\""),

@@ -35,6 +35,8 @@ pub(super) const PATH: &str = "path";
 /// Stands there alone for a raw target.
 pub(super) const RAW: &str = "raw";
 
+/// Said first.
+pub(super) const BEGUN: &str = "rehearsal: begun";
 /// Said before the crash.
 pub(super) const CRASHING: &str = "rehearsal: crashing";
 /// Said of each dump, with its name behind it.
@@ -84,6 +86,7 @@ pub(super) fn module_path(name: &str) -> String {
 
 /// Does the part, and switches the machine off.
 pub fn play(part: Part) -> ! {
+    println!("{BEGUN}");
     let result = mount_kernel_filesystems().and_then(|()| match part {
         Part::Crash => crash(),
         Part::Check => check(),

@@ -88,6 +88,12 @@ impl Run {
             .find_map(|(at, line)| line.contains(words).then_some(*at))
     }
 
+    /// Its time was over before anything of ours ran. Without the processor's help a kernel hangs now and then while it
+    /// starts; that says nothing about the plan.
+    pub(super) fn hung_before(&self, begin: &str) -> bool {
+        self.ended == Ended::Late && self.line_of(begin).is_none()
+    }
+
     /// Why there is no dump, by what was said last.
     pub(super) fn why_not(&self) -> String {
         if let Some(said) = self.line_of("kdump: attempt 1 of 1 failed: ") {
@@ -323,6 +329,7 @@ mod tests {
         assert_eq!(run.ended, Ended::Late);
         assert!(run.end < Duration::from_secs(30), "{:?}", run.end);
         assert_eq!(run.why_not(), "the capture kernel did not start init");
+        assert!(run.hung_before("rehearsal: ") && !run.hung_before("begun"));
     }
 
     #[test]

@@ -323,9 +323,14 @@ impl<'a> Stage<'a> {
         };
         let memory_mib = self.rehearsal.memory_mib + crashkernel_mib;
         let arguments = format!("{}=crash crashkernel={crashkernel_mib}M", guest::VARIABLE);
-        let crashed = self
+        let mut crashed = self
             .machine
             .run(&first, &arguments, memory_mib, &disk, &console)?;
+        if crashed.hung_before(guest::BEGUN) {
+            crashed = self
+                .machine
+                .run(&first, &arguments, memory_mib, &disk, &console)?;
+        }
         if let Some(why) = crashed.line_of(guest::FAILED) {
             return failure(why.to_owned());
         }
