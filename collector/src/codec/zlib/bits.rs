@@ -135,12 +135,6 @@ pub(super) struct BitWriter<'a> {
 }
 
 impl BitWriter<'_> {
-    /// Whether this many bits may be put before the next flush.
-    #[inline(always)]
-    pub(super) const fn takes(&self, bits: u32) -> bool {
-        (self.count & 63) as u32 + bits < u64::BITS
-    }
-
     /// Adds the lowest `count` bits of `value`, which has no others.
     #[inline(always)]
     pub(super) const fn put(&mut self, value: u64, count: u32) {
@@ -153,6 +147,12 @@ impl BitWriter<'_> {
     pub(super) const fn put_word(&mut self, word: Word) {
         self.waiting |= word.bits() << (self.count & 63);
         self.count = self.count.wrapping_add(word.0 as u64);
+    }
+
+    /// Adds a word that has no extra bits, or nothing.
+    #[inline(always)]
+    pub(super) const fn put_word_if(&mut self, wanted: bool, word: Word) {
+        self.put_word(Word(word.0 & (wanted as u32).wrapping_neg()));
     }
 
     /// Moves whole bytes into memory.

@@ -266,21 +266,15 @@ fn put_sequences(matches: &Matches, code: &Code, bits: &mut BitWriter<'_>) {
             at += 4;
             left -= 4;
         }
-        // No loop: how often it would be gone through is hard to foresee.
-        if left & 2 != 0 {
-            let [first, second] = matches.bytes_at(at);
-            put(bits, first);
+        // Mostly there is one left or none, and which of them is hard to foresee: no branch for that.
+        let [first, second, third] = matches.bytes_at(at);
+        bits.put_word_if(left > 0, code.literals[usize::from(first)]);
+        if left > 1 {
             put(bits, second);
-            at += 2;
-        }
-        if left & 1 != 0 {
-            let [only] = matches.bytes_at(at);
-            put(bits, only);
-            at += 1;
-        }
-        if !bits.takes(MATCH_BITS) {
+            bits.put_word_if(left > 2, code.literals[usize::from(third)]);
             bits.flush();
         }
+        at += left;
         let length = sequence.length();
         if length == 0 {
             break;
@@ -299,7 +293,8 @@ fn put_sequences(matches: &Matches, code: &Code, bits: &mut BitWriter<'_>) {
 }
 
 const _: () = {
-    // What may wait behind a flush, four literals, and a match behind none: a register has room for it.
-    assert!(7 + 4 * LITERALS_LIMIT < u64::BITS && 7 + MATCH_BITS < u64::BITS);
+    // What may wait behind a flush, and four literals, or one and a match: a register has room for it.
+    assert!(7 + 4 * LITERALS_LIMIT < u64::BITS);
+    assert!(7 + LITERALS_LIMIT + MATCH_BITS < u64::BITS);
     assert!(7 + 4 * (LENGTHS_LIMIT + 7) < u64::BITS);
 };

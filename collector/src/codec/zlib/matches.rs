@@ -11,19 +11,21 @@ const WORD: usize = 8;
 pub(super) const MAX_MATCH: usize = 258;
 /// The longest pattern whose repetition is seen at once: `struct page` has 64 bytes.
 const PATTERN: usize = 64;
-/// A match of three bytes is worth its distance only up to here, or where the match before it had the same.
-const NEAR: usize = 512;
+/// What short matches are looked for at besides the last match's distance: where numbers of 32 bits follow each other.
+const NEAR: usize = 4;
 /// So many bytes without a match are all looked at. Behind them places are left out, more and more: where nothing was found
 /// for so long, little will be.
-const PATIENCE: usize = 64;
+const PATIENCE: usize = 160;
 /// One place is left out for each so many bytes since the last match.
-const HASTE: usize = 2;
-const HASH_BITS: u32 = 11;
+const HASTE: usize = 4;
+const HASH_BITS: u32 = 12;
 const MASK: usize = CHUNK - 1;
 /// A chunk has so many matches at most; behind them is what has no match.
 const MOST: usize = (CHUNK - 1) / 3 + 1;
 /// A word's first three bytes, the shortest match of the format.
 const THREE: u64 = 0xff_ffff;
+/// Its first five, the shortest match that is looked for anywhere.
+const FIVE: u64 = 0xff_ffff_ffff;
 const SECOND_AND_THIRD: u64 = 0xff_ff00;
 
 /// Some literals, then a match; the last one of a chunk has no match.
@@ -112,7 +114,7 @@ pub(super) struct Matches {
     /// Literals among what was found.
     literals: usize,
     counts: Counts,
-    /// By the hash of three bytes, where they were last seen. An empty place says 0, where bytes stand as well.
+    /// By the hash of five bytes, where they were last seen. An empty place says 0, where bytes stand as well.
     heads: [u16; 1 << HASH_BITS],
 }
 
@@ -243,7 +245,7 @@ impl Matches {
     }
 
     /// The general way: each match at the distance of the one before, or else the one that a table of the last places
-    /// offers.
+    /// offers, or else at a distance that is common.
     // By itself, so that its loop has all registers.
     #[inline(never)]
     fn find_by_hash(&mut self) -> bool {
@@ -251,10 +253,10 @@ impl Matches {
         let len = self.len.min(CHUNK);
         // Behind it, no whole word is left.
         let end = len.saturating_sub(WORD);
-        // The first byte is a literal.
-        self.count_literals(0, len.min(1));
-        let (mut at, mut literals_from) = (1, 0);
-        let mut distance = 1;
+        // What has nothing before it that could be looked at is literals.
+        self.count_literals(0, len.min(NEAR));
+        let (mut at, mut literals_from) = (NEAR, 0);
+        let mut distance = NEAR;
         let mut distance_bits = bits_of_distance(distance);
         let (mut count, mut matched) = (0, 0);
         // Up to here, every byte is looked at.
@@ -269,6 +271,7 @@ impl Matches {
                 if differing & SECOND_AND_THIRD == 0
                     && (differing as u8 == 0 || differing >> 8 == 0)
                 {
+                    self.heads[hash(word)] = at as u16;
                     if differing as u8 != 0 {
                         // Only the first byte differs, as in an array of pointers: it is a literal before the match.
                         self.counts.literals[usize::from(word as u8)] += 1;
@@ -279,13 +282,18 @@ impl Matches {
                 } else {
                     let head = &mut self.heads[hash(word)];
                     let earlier = usize::from(core::mem::replace(head, at as u16));
+                    let near = word ^ self.word(at - NEAR);
                     differing = word ^ self.word(earlier);
-                    if differing & THREE != 0 || (differing as u32 != 0 && at - earlier > NEAR) {
+                    if differing & FIVE == 0 {
+                        distance = at - earlier;
+                    } else if near & THREE == 0 {
+                        distance = NEAR;
+                        differing = near;
+                    } else {
                         self.counts.literals[usize::from(word as u8)] += 1;
                         at += 1;
                         continue;
                     }
-                    distance = at - earlier;
                     distance_bits = bits_of_distance(distance);
                 }
                 let length = if differing == 0 {
@@ -379,8 +387,8 @@ fn bits_of_distance(distance: usize) -> u64 {
     u64::from(symbol) << Sequence::DISTANCE_SYMBOL | u64::from(extra) << Sequence::DISTANCE_EXTRA
 }
 
-/// The place of a word's first three bytes.
+/// The place of a word's first five bytes.
 #[inline(always)]
 fn hash(word: u64) -> usize {
-    ((word as u32).wrapping_mul(0x9e37_79b1 << 8) >> (32 - HASH_BITS)) as usize
+    (word.wrapping_mul(0x9e37_79b1_85eb_ca87 << 24) >> (u64::BITS - HASH_BITS)) as usize
 }
