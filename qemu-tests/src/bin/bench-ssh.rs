@@ -28,8 +28,8 @@ const CIPHERS: [&str; 3] = [
     "chacha20-poly1305@openssh.com",
 ];
 const DATA_BYTES: usize = 512 << 20;
-/// What is read and written at a time, as the collector does.
-const PIECE_BYTES: usize = 1 << 20;
+/// What is read and written at a time: what the collector writes at a time (`DATA_UNIT` of its writer).
+const PIECE_BYTES: usize = 256 << 10;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -2,12 +2,12 @@
 //! The hash of AES-GCM with the widest instructions of x86-64: sixteen blocks at a time, four in each register.
 //!
 //! The crates' own takes four blocks at a time, turns the bytes of each round without vectors, and has three times the
-//! processor time. This is the only place of the crate with `unsafe`: the compiler cannot see that the instructions were
-//! looked for.
+//! processor time.
 //!
 //! Source: RFC 8452 appendix A, how GHASH is had from POLYVAL; Gueron and Kounavis, "Intel Carry-Less Multiplication
 //! Instruction and its Usage for Computing the GCM Mode", for the sum of products that is reduced once.
 
+use super::load;
 use core::arch::x86_64::{
     __m128i, __m512i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_shuffle_epi32,
     _mm_slli_si128, _mm_srli_si128, _mm_unpackhi_epi64, _mm_xor_si128, _mm512_clmulepi64_epi128,
@@ -117,17 +117,6 @@ fn number(register: __m128i) -> u128 {
 #[target_feature(enable = "sse2")]
 fn block(bytes: [u8; 16]) -> __m128i {
     register(u128::from_be_bytes(bytes))
-}
-
-/// Four blocks as they lie in memory. The compiler makes one load of it.
-#[target_feature(enable = "avx512f")]
-fn load(bytes: &[u8; 64]) -> __m512i {
-    let mut words = [0; 8];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
-        *word = i64::from_le_bytes(*bytes);
-    }
-    let [a, b, c, d, e, f, g, h] = words;
-    _mm512_set_epi64(h, g, f, e, d, c, b, a)
 }
 
 /// Which byte goes where when each of four blocks is turned round.
