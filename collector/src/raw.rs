@@ -4,14 +4,14 @@
 //!
 //! ```text
 //! 0                                     area_start                                       device_bytes
-//! │ the dumpfile, as dd would write it  │ control block │ manifest │ dmesg │ own log │ …  │
-//!                                       0               4 KiB      64 KiB  704 KiB   1 MiB
+//! │ the dumpfile, as dd would write it  │ control block │ sums │ manifest │ dmesg │ own log │ …  │
+//!                                       0               512    4 KiB      64 KiB  704 KiB   1 MiB
 //! ```
 //! The control block is written as "begun" before anything else and as "complete" when everything else is on the disk. It
 //! fits a sector, which a disk writes whole or not at all. Whoever reads it takes it for what it is: bytes from a disk.
 //!
-//! The dumpfile has no checksum of its own here: it is not written in order, and reading it back would take as long as
-//! writing it. Every compressed page of it has one.
+//! The sums are checksums of the dumpfile by ranges, made while it is written ([`Sums`]). A dump whose writer was stopped has
+//! none, and neither has one of version 1.
 #![cfg_attr(
     not(test),
     warn(
@@ -20,6 +20,10 @@
         clippy::indexing_slicing
     )
 )]
+
+mod sums;
+
+pub use sums::{SUMS_BYTES, Sums};
 
 use crate::crc::crc32;
 use crate::io::{IoError, Source};
@@ -34,10 +38,14 @@ pub const CONTROL_BYTES: usize = 512;
 /// The area begins on a border of this.
 const ALIGNMENT: u64 = 4096;
 const MAGIC: &[u8; 16] = b"kdumprd raw dump";
-const VERSION: u32 = 1;
+/// What is written. Of version 1, which had no sums, everything else lies where it did.
+const VERSION: u32 = 2;
+const FIRST_VERSION: u32 = 1;
 /// Where the checksum over all that is before it lies.
 const CRC_AT: usize = CONTROL_BYTES - 4;
 const NAME_AT: usize = 96;
+/// Whether there are sums, and the checksum over them.
+const SUMS_AT: usize = 160;
 
 /// The name of the directory that the dump would have had on a file system.
 pub type DumpName = String<64>;
@@ -157,6 +165,8 @@ pub struct Control {
     pub name: DumpName,
     /// The small files, in the order of [`Part::ALL`].
     pub parts: [Stored; 3],
+    /// CRC-32 of the dumpfile's [`Sums`], where there are any.
+    pub sums: Option<u32>,
 }
 
 /// Why there is no control block to go by.
@@ -196,6 +206,7 @@ impl Control {
             dump_bytes: 0,
             name,
             parts: [Stored { bytes: 0, crc: 0 }; 3],
+            sums: None,
         }
     }
 
@@ -238,6 +249,10 @@ impl Control {
             put(&mut block, at.saturating_add(8), &stored.crc.to_le_bytes());
         }
         put(&mut block, NAME_AT, self.name.as_bytes());
+        if let Some(crc) = self.sums {
+            put(&mut block, SUMS_AT, &1_u32.to_le_bytes());
+            put(&mut block, SUMS_AT.saturating_add(4), &crc.to_le_bytes());
+        }
         let crc = crc32(0, block.get(..CRC_AT).unwrap_or_default());
         put(&mut block, CRC_AT, &crc.to_le_bytes());
         block
@@ -255,7 +270,8 @@ impl Control {
         if crc != u32::from_le_bytes(bytes(block, CRC_AT)) {
             return Err(ControlError::Damaged("its checksum is wrong"));
         }
-        if u32::from_le_bytes(bytes(block, 16)) != VERSION {
+        let version = u32::from_le_bytes(bytes(block, 16));
+        if !(FIRST_VERSION..=VERSION).contains(&version) {
             return Err(ControlError::Damaged("it is of another version"));
         }
         let number = u32::from_le_bytes(bytes(block, 20));
@@ -290,6 +306,8 @@ impl Control {
             dump_bytes,
             name,
             parts,
+            sums: (version > FIRST_VERSION && u32::from_le_bytes(bytes(block, SUMS_AT)) == 1)
+                .then(|| u32::from_le_bytes(bytes(block, SUMS_AT.saturating_add(4)))),
         })
     }
 }
@@ -314,6 +332,35 @@ pub fn read_control<S: Source + ?Sized>(source: &mut S) -> Result<Control, Contr
         .read_at(start, &mut block)
         .map_err(ControlError::Io)?;
     Control::decode(&block, device_bytes)
+}
+
+/// Where the sums lie on a device whose area begins at `start`: in the control block's own 4 KiB.
+#[must_use]
+pub fn place_of_sums(start: u64) -> u64 {
+    start.saturating_add(u64::try_from(CONTROL_BYTES).unwrap_or(0))
+}
+
+/// The sums of the dumpfile that `control` is about; none where it has none.
+///
+/// # Errors
+/// The device could not be read, or has other bytes there than were written.
+pub fn read_sums<S: Source + ?Sized>(
+    source: &mut S,
+    control: &Control,
+) -> Result<Option<Sums>, ControlError> {
+    let (Some(crc), Some(start)) = (control.sums, area_start(control.device_bytes)) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; SUMS_BYTES];
+    source
+        .read_at(place_of_sums(start), &mut bytes)
+        .map_err(ControlError::Io)?;
+    if crc32(0, &bytes) != crc {
+        return Err(ControlError::Damaged(
+            "the dump's checksums are not what was written",
+        ));
+    }
+    Ok(Some(Sums::decode(start, &bytes)))
 }
 
 /// Shows `visit` what is kept of a file of `bytes`, in order and a piece of `buffer` at a time, and returns its CRC-32.
@@ -405,6 +452,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_version_has_no_sums() {
+        let mut control = sample();
+        control.sums = Some(7);
+        assert_eq!(Control::decode(&control.encode(), DEVICE), Ok(control));
+        assert_eq!(forged(|block| put(block, 16, &[1])), Ok(sample()));
+        assert!(CONTROL_BYTES + SUMS_BYTES <= ALIGNMENT as usize);
+    }
+
+    #[test]
     fn every_flipped_bit_is_noticed() {
         let good = sample().encode();
         for position in 0..good.len() {
@@ -431,7 +487,8 @@ mod tests {
     fn a_block_that_lies_is_refused() {
         forged(|_| {}).unwrap();
         for (at, value) in [
-            (16, &[2_u8][..]),
+            (16, &[0_u8][..]),
+            (16, &[3]),
             (20, &[0]),
             (20, &[9]),
             (24, &[1]),

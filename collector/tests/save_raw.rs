@@ -61,6 +61,30 @@ impl Device {
         Self { folder, bytes }
     }
 
+    /// The same with checksums of the dump: two sums for each 64 KiB, which are in version 2.
+    fn with_sums(mut self, dump_bytes: usize) -> Self {
+        let mut sums = vec![0; 224 * 16];
+        let ranges = self.bytes[..dump_bytes].chunks(64 << 10);
+        for (place, range) in sums.chunks_mut(16).zip(ranges) {
+            let (mut words, mut by_place) = (0_u64, 0_u64);
+            for (at, &byte) in range.iter().enumerate() {
+                let part = u64::from(byte) << (8 * (at % 4));
+                words += part;
+                by_place += part * (at as u64 / 4 + 1);
+            }
+            place[..8].copy_from_slice(&words.to_le_bytes());
+            place[8..].copy_from_slice(&by_place.to_le_bytes());
+        }
+        self.bytes[AREA + 512..][..sums.len()].copy_from_slice(&sums);
+        let block = &mut self.bytes[AREA..AREA + 512];
+        block[16] = 2;
+        block[160] = 1;
+        block[164..168].copy_from_slice(&crc32(&sums).to_le_bytes());
+        let crc = crc32(&block[..508]);
+        block[508..].copy_from_slice(&crc.to_le_bytes());
+        self
+    }
+
     fn run(&self) -> Output {
         fs::write(self.folder.join("device"), &self.bytes).unwrap();
         self.run_again()
@@ -95,7 +119,7 @@ fn told(output: &Output) -> String {
 
 #[test]
 fn a_complete_dump_is_saved_with_its_files_and_the_device_is_free() {
-    let device = Device::new("complete", 2, 2 * MIB + 77);
+    let device = Device::new("complete", 2, 2 * MIB + 77).with_sums(2 * MIB + 77);
     let text = device.good();
     assert!(
         text.contains("complete dump saved to crash/2026-11-23-04:57\n"),
@@ -149,6 +173,50 @@ fn a_cut_dump_is_saved_under_its_incomplete_name() {
                 .exists()
         );
     }
+}
+
+#[test]
+fn a_dump_that_is_not_what_was_written_is_saved_and_says_where() {
+    let bytes = 2 * MIB + 77;
+    let sound = Device::new("sums", 2, bytes).with_sums(bytes);
+    let text = sound.good();
+    assert!(text.contains("complete dump saved to crash"), "{text}");
+    assert!(!text.contains("checksums"), "{text}");
+
+    let mut device = Device::new("damaged", 2, bytes).with_sums(bytes);
+    // In a hole, in the last range, and behind the dump, where nobody looks.
+    for at in [MIB + 5, bytes - 1, bytes] {
+        device.bytes[at] ^= 0x40;
+    }
+    let text = device.good();
+    assert!(
+        text.contains(
+            "DAMAGED dump saved to crash/2026-11-23-04:57: bytes 1048576 to 1114111, 2097152 to 2097228 are not what was written"
+        ),
+        "{text}"
+    );
+    assert_eq!(device.saved("vmcore-damaged"), device.bytes[..bytes]);
+
+    let mut device = Device::new("damaged-cut", 3, MIB).with_sums(MIB);
+    device.bytes[70_000] ^= 1;
+    let text = device.good();
+    assert!(
+        text.contains("INCOMPLETE dump saved") && text.contains("bytes 65536 to 131071 are not"),
+        "{text}"
+    );
+    assert_eq!(device.saved("vmcore-incomplete"), device.bytes[..MIB]);
+}
+
+#[test]
+fn a_dump_without_sound_checksums_is_saved_unchecked() {
+    let text = Device::new("first-version", 2, MIB).good();
+    assert!(text.contains("the dump has no checksums"), "{text}");
+    assert!(text.contains("complete dump saved"), "{text}");
+    let mut device = Device::new("damaged-sums", 2, MIB).with_sums(MIB);
+    device.bytes[AREA + 600] ^= 1;
+    let text = device.good();
+    assert!(text.contains("the dump is not checked: "), "{text}");
+    assert!(text.contains("complete dump saved"), "{text}");
 }
 
 #[test]

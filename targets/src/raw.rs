@@ -12,10 +12,14 @@ use crate::io::{Disk, io};
 use crate::output::Output;
 use crate::superblock::{self, Kind};
 use crate::text::{Name, Text};
-use collector::raw::{Control, DumpName, Part, State, Stored, area_start, read_part};
-use collector::{IoError, Sink, raw};
+use collector::crc::crc32;
+use collector::raw::{
+    Control, DumpName, Part, State, Stored, Sums, area_start, place_of_sums, read_part,
+};
+use collector::{IoError, Sink, Source as _, raw};
 use core::cell::RefCell;
 use core::fmt;
+use core::ops::Range;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, SeekFrom, fallocate, fsync, openat, seek};
 use rustix::io::{Errno, dup};
@@ -224,6 +228,8 @@ impl Raw {
             output: Output::new(dup(&self.fd).map_err(io)?),
             end: 0,
             noted: 0,
+            sums: Some(Sums::new(self.area_start)),
+            clean: 0..0,
         })
     }
 
@@ -252,6 +258,10 @@ pub struct RawFile<'r> {
     end: u64,
     /// How much of it the control block knows of.
     noted: u64,
+    /// The dumpfile's checksums, as long as they are known.
+    sums: Option<Sums>,
+    /// Zeros before the end, which nothing was written over yet.
+    clean: Range<u64>,
 }
 
 impl RawFile<'_> {
@@ -262,10 +272,7 @@ impl RawFile<'_> {
     pub fn publish(self) -> Result<(), IoError> {
         let raw = self.raw;
         let Some(part) = self.part else {
-            return raw.note(|control| {
-                control.state = State::Complete;
-                control.dump_bytes = self.end;
-            });
+            return self.end_as(State::Complete);
         };
         fsync(&raw.fd).map_err(io)?;
         let mut buffer = [0; PIECE_BYTES];
@@ -295,12 +302,24 @@ impl RawFile<'_> {
     pub fn leave(&mut self) -> Result<(), IoError> {
         // What is lost shows as pages that cannot be read; more is worth more.
         let synced = fsync(&self.raw.fd);
-        let end = self.end;
-        self.raw.note(|control| {
-            control.state = State::Cut;
-            control.dump_bytes = end;
-        })?;
+        self.end_as(State::Cut)?;
         synced.map_err(io)
+    }
+
+    /// Nothing more comes of the dumpfile.
+    fn end_as(&self, state: State) -> Result<(), IoError> {
+        let mut crc = None;
+        if let Some(sums) = &self.sums {
+            let bytes = sums.encode();
+            let at = place_of_sums(self.raw.area_start);
+            Output::new(dup(&self.raw.fd).map_err(io)?).write_at(at, &bytes)?;
+            crc = Some(crc32(0, &bytes));
+        }
+        self.raw.note(|control| {
+            control.state = state;
+            control.dump_bytes = self.end;
+            control.sums = crc;
+        })
     }
 
     /// Throws away what was written, for another try at a higher dump level.
@@ -309,18 +328,52 @@ impl RawFile<'_> {
     /// What the kernel said.
     pub fn restart(&mut self) -> Result<(), IoError> {
         (self.end, self.noted) = (0, 0);
+        (self.sums, self.clean) = (Some(Sums::new(self.raw.area_start)), 0..0);
         self.output.restart();
         self.raw.note(|control| control.dump_bytes = 0)
     }
 
     /// Another program wrote the dumpfile: how much of it nobody knows, so that it is all that there is room for.
-    pub const fn fill(&mut self) {
+    pub fn fill(&mut self) {
         self.end = self.raw.area_start;
+        self.sums = None;
     }
 
     /// Cuts the file to its first `size_bytes`.
     pub fn cut(&mut self, size_bytes: u64) {
-        self.end = self.end.min(size_bytes);
+        if size_bytes < self.end {
+            self.end = size_bytes;
+            self.sums = None;
+        }
+    }
+
+    /// What is at `range`, before the end, is written over: it counts for the checksums no more.
+    fn uncount(&mut self, range: Range<u64>) {
+        let is_clean = self.clean.start <= range.start && range.end <= self.clean.end;
+        if range.start < self.clean.end && self.clean.start < range.end {
+            // What comes in order leaves it clean to the end. Zeros before that are read back, and count for nothing.
+            self.clean.start = range.end.min(self.clean.end);
+        }
+        if !is_clean && self.read_back(range).is_err() {
+            self.sums = None;
+        }
+    }
+
+    fn read_back(&mut self, range: Range<u64>) -> Result<(), IoError> {
+        let Some(sums) = &mut self.sums else {
+            return Ok(());
+        };
+        let mut disk = self.raw.disk()?;
+        let mut buffer = [0; PIECE_BYTES];
+        let mut offset = range.start;
+        while offset < range.end {
+            let left = usize::try_from(range.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let (piece, _) = buffer.split_at_mut(left.min(PIECE_BYTES));
+            disk.read_at(offset, piece)?;
+            sums.remove(offset, piece);
+            offset = offset.saturating_add(piece.len() as u64);
+        }
+        Ok(())
     }
 
     fn write_part(&mut self, part: Part, mut offset: u64, data: &[u8]) -> Result<(), IoError> {
@@ -382,8 +435,18 @@ impl Sink for RawFile<'_> {
         }
         if offset > self.end {
             self.write_zeros(self.end, offset)?;
+            self.clean = self.end..offset;
+        } else if offset < self.end {
+            self.uncount(offset..end.min(self.end));
         }
-        self.output.write_at(offset, data)?;
+        if let Err(error) = self.output.write_at(offset, data) {
+            // How much of it came to be nobody knows.
+            self.sums = None;
+            return Err(error);
+        }
+        if let Some(sums) = &mut self.sums {
+            sums.add(offset, data);
+        }
         self.end = self.end.max(end);
         if self.end.saturating_sub(self.noted) >= NOTED_BYTES {
             self.noted = self.end;
@@ -483,13 +546,60 @@ mod tests {
             control.part(Part::Dmesg),
             Stored {
                 bytes: 12,
-                crc: collector::crc::crc32(0, b"Kernel panic")
+                crc: crc32(0, b"Kernel panic")
             }
         );
         let bytes = device.bytes();
         assert!(bytes.starts_with(b"KDUMP"));
         assert_eq!(bytes[3 * MIB as usize - 3..3 * MIB as usize], *b"end");
         assert!(bytes[5..3 * MIB as usize - 3].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn the_checksums_are_those_of_what_is_on_the_device_in_whatever_order_it_came() {
+        let device = Device::new("sums", 4 * MIB);
+        let raw = device.open();
+        raw.begin("2026-11-23-04:57").unwrap();
+        let mut dump = raw.create("vmcore").unwrap();
+        let noise: Vec<u8> = (0..300_000_u32)
+            .map(|index| (index.wrapping_mul(index) >> 7) as u8)
+            .collect();
+        let write = |dump: &mut RawFile<'_>| {
+            dump.write_at(0, &noise[..4096]).unwrap();
+            dump.write_at(200_000, &noise).unwrap();
+            // Into the zeros between, in order and out of it, over the border of them, and twice over the same.
+            for at in [8192, 10_000, 100_000, 50_001, 199_000, 9_000, 0, 3] {
+                dump.write_at(at, &noise[at as usize..][..1500]).unwrap();
+            }
+        };
+        write(&mut dump);
+        dump.restart().unwrap();
+        write(&mut dump);
+        dump.publish().unwrap();
+        let bytes = device.bytes();
+        let mut found = Sums::new(3 * MIB);
+        found.add(0, &bytes[..500_000]);
+        let mut disk = Raw::open(&device.found, 0, ALL).unwrap().disk().unwrap();
+        let control = device.control();
+        let written = raw::read_sums(&mut disk, &control).unwrap().unwrap();
+        assert_eq!(written, found);
+        assert_eq!(control.dump_bytes, 500_000);
+
+        let mut broken = bytes;
+        broken[3 * MIB as usize + 600] ^= 1;
+        fs::write(&device.path, broken).unwrap();
+        assert!(raw::read_sums(&mut disk, &control).is_err());
+    }
+
+    #[test]
+    fn a_dump_that_another_program_wrote_has_no_checksums() {
+        let device = Device::new("no-sums", 4 * MIB);
+        let raw = device.open();
+        raw.begin("2026-11-23-04:57").unwrap();
+        let mut dump = raw.create("vmcore").unwrap();
+        dump.fill();
+        dump.publish().unwrap();
+        assert_eq!(device.control().sums, None);
     }
 
     #[test]

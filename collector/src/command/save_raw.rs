@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
-use collector::raw::{self, Control, ControlError, Part, State};
+use collector::raw::{self, Control, ControlError, Part, State, Sums};
 use collector::{IoError, Source as _};
 
 use super::Failure;
@@ -14,6 +14,8 @@ use super::input::{FileSource, io_error};
 use super::messages::say;
 use super::output::create;
 
+/// What a dumpfile is called until it is known to be whole.
+const INCOMPLETE: &str = "vmcore-incomplete";
 /// What is read and written at a time.
 const PIECE_BYTES: usize = 1 << 20;
 /// How many dumps of one minute have a directory.
@@ -27,8 +29,10 @@ enum Outcome {
     /// A dump is in this folder now.
     Saved {
         folder: PathBuf,
-        /// It is whole. Else what is known of the cut.
+        /// What is known of the cut, if it is not whole.
         cut: Option<String>,
+        /// Where it is not what was written.
+        damage: Option<String>,
         /// What a person should know besides.
         remarks: Vec<String>,
     },
@@ -41,23 +45,24 @@ pub(crate) fn save_raw(device: &Path, folder: &Path) -> Result<(), Failure> {
         Outcome::Saved {
             folder,
             cut,
+            damage,
             remarks,
         } => {
             for remark in remarks {
                 say!("{}: {remark}", device.display());
             }
-            match cut {
-                None => say!(
-                    "{}: complete dump saved to {}",
-                    device.display(),
-                    folder.display()
-                ),
-                Some(why) => say!(
-                    "{}: INCOMPLETE dump saved to {}: {why}",
-                    device.display(),
-                    folder.display()
-                ),
-            }
+            let (what, why) = match (cut, damage) {
+                (None, None) => ("complete", None),
+                (None, damage) => ("DAMAGED", damage),
+                (Some(cut), None) => ("INCOMPLETE", Some(cut)),
+                (Some(cut), Some(damage)) => ("INCOMPLETE", Some(format!("{cut}; {damage}"))),
+            };
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            say!(
+                "{}: {what} dump saved to {}{why}",
+                device.display(),
+                folder.display()
+            );
         }
     }
     Ok(())
@@ -91,9 +96,14 @@ fn recover(device: &Path, folder: &Path) -> Result<Outcome, Failure> {
             }
         }
     }
-    let complete = extent.cut.is_none();
+    let mut damage = None;
     if extent.bytes > 0 {
-        save_dump(&mut source, extent.bytes, complete, &place)?;
+        let written = sums(&mut source, &extent, &mut remarks);
+        let found = save_dump(&mut source, &extent, &place)?;
+        damage = written.and_then(|written| told_damage(&written, &found, extent.bytes));
+        if extent.cut.is_none() {
+            name_dump(&place, damage.is_some())?;
+        }
     }
     sync_folder(&place)?;
     // Everything is where it is safe: only now may the next dump have the device.
@@ -103,7 +113,41 @@ fn recover(device: &Path, folder: &Path) -> Result<Outcome, Failure> {
     Ok(Outcome::Saved {
         folder: place,
         cut: extent.cut,
+        damage,
         remarks,
+    })
+}
+
+/// What the dumpfile's checksums were when it was written; a remark where nobody knows.
+fn sums(source: &mut FileSource, extent: &Extent, remarks: &mut Vec<String>) -> Option<Sums> {
+    let control = extent.control.as_ref()?;
+    match raw::read_sums(source, control) {
+        Ok(None) if extent.cut.is_none() => {
+            remarks.push(
+                "the dump has no checksums, so that nobody can tell whether it is what was written"
+                    .to_owned(),
+            );
+            None
+        }
+        Ok(sums) => sums,
+        Err(error) => {
+            remarks.push(format!("the dump is not checked: {error}"));
+            None
+        }
+    }
+}
+
+/// Where the dumpfile is not what was written.
+fn told_damage(written: &Sums, found: &Sums, bytes: u64) -> Option<String> {
+    let ranges: Vec<String> = written
+        .differences(found, bytes)
+        .map(|range| format!("{} to {}", range.start, range.end.saturating_sub(1)))
+        .collect();
+    (!ranges.is_empty()).then(|| {
+        format!(
+            "bytes {} are not what was written, or some of them; pages elsewhere are sound",
+            ranges.join(", ")
+        )
     })
 }
 
@@ -225,15 +269,12 @@ fn save_part(
     Ok(true)
 }
 
-/// Copies the dumpfile, leaving out blocks of zeros, syncs it, and gives it its name.
-fn save_dump(
-    source: &mut FileSource,
-    bytes: u64,
-    complete: bool,
-    place: &Path,
-) -> Result<(), Failure> {
-    let file = place.join("vmcore-incomplete");
+/// Copies the dumpfile, leaving out blocks of zeros, syncs it, and returns the checksums of what was read.
+fn save_dump(source: &mut FileSource, extent: &Extent, place: &Path) -> Result<Sums, Failure> {
+    let bytes = extent.bytes;
+    let file = place.join(INCOMPLETE);
     let out = create(&file, false)?;
+    let mut sums = Sums::new(raw::area_start(source.size_bytes()).unwrap_or(bytes));
     let mut piece = vec![0; PIECE_BYTES];
     let mut unreadable = 0_u64;
     let mut offset = 0;
@@ -241,7 +282,7 @@ fn save_dump(
         let length = PIECE_BYTES.min(usize::try_from(bytes - offset).unwrap_or(PIECE_BYTES));
         let data = &mut piece[..length];
         if let Err(error) = source.read_at(offset, data) {
-            if complete {
+            if extent.cut.is_none() {
                 return Err(Failure::from(format!(
                     "reading the dump at byte {offset}: {error}; nothing was erased, and what there is of it is in {}",
                     file.display()
@@ -250,6 +291,7 @@ fn save_dump(
             // Of a dump that is cut anyway, the rest is worth having.
             unreadable += length as u64;
         } else if data.iter().any(|&byte| byte != 0) {
+            sums.add(offset, data);
             out.write_all_at(data, offset)
                 .map_err(|error| in_path(&file, &error))?;
         }
@@ -264,11 +306,17 @@ fn save_dump(
             file.display()
         );
     }
-    if !complete {
-        return Ok(());
-    }
-    let named = place.join("vmcore");
-    fs::rename(&file, &named).map_err(|error| in_path(&named, &error))
+    Ok(sums)
+}
+
+/// Gives a whole dumpfile its name: what is damaged says so by it.
+fn name_dump(place: &Path, is_damaged: bool) -> Result<(), Failure> {
+    let named = place.join(if is_damaged {
+        "vmcore-damaged"
+    } else {
+        "vmcore"
+    });
+    fs::rename(place.join(INCOMPLETE), &named).map_err(|error| in_path(&named, &error))
 }
 
 fn sync_folder(place: &Path) -> Result<(), Failure> {
