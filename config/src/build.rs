@@ -77,6 +77,12 @@ impl Build {
         })
     }
 
+    /// Whether it can bring up a network.
+    #[must_use]
+    pub const fn has_network(self) -> bool {
+        self.nfs || self.ssh
+    }
+
     /// Whether it has what an attempt at `target` takes.
     #[must_use]
     pub const fn reaches(self, target: &TargetSpec<'_>) -> bool {

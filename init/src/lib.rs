@@ -20,6 +20,7 @@ pub mod clock;
 pub mod date;
 pub mod dump;
 pub mod fault;
+pub mod fence;
 pub mod files;
 pub mod folder;
 pub mod hook;
@@ -39,6 +40,7 @@ pub mod shell;
 pub mod supervise;
 pub mod switch_root;
 pub mod sys;
+pub mod turn;
 pub mod vmcore;
 pub mod words;
 pub mod workers;
@@ -189,6 +191,7 @@ fn follow(
     }
     left_behind |= modules::load_all(record, report, faults);
     memory_state::show(record.debug_mem_level, "with modules");
+    let tellers = fence::start(record, reach);
     let mut failures = heapless::Vec::<Reason, MAX_ATTEMPTS>::new();
     let mut last = match memory {
         Ok(_) => Last::Start,
@@ -246,6 +249,7 @@ fn follow(
             }
             Step::MountRoot => {
                 let memory = memory.as_mut().ok().map_or(&mut [][..], Memory::bytes);
+                tellers.stop();
                 left_behind |= switch_root::run(record, report, faults, memory);
                 Last::RootFailed
             }

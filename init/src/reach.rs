@@ -6,6 +6,7 @@
 //! builder takes the smallest that has what the plan needs.
 
 use crate::attempt::{Place, Reason, Run, nfs, ssh};
+use crate::fence::{self, Teller};
 use config::{Build, TargetSpec};
 
 /// Makes an attempt at a target of one kind.
@@ -16,6 +17,7 @@ pub type Way = fn(&mut Run<'_>, &mut [u8]) -> Result<Place, Reason>;
 pub struct Reach {
     nfs: Option<Way>,
     ssh: Option<Way>,
+    teller: Option<Teller>,
 }
 
 impl Reach {
@@ -23,22 +25,31 @@ impl Reach {
     pub const LOCAL: Self = Self {
         nfs: None,
         ssh: None,
+        teller: None,
     };
     /// Disks and NFS.
     pub const NFS: Self = Self {
         nfs: Some(nfs::make),
         ssh: None,
+        teller: Some(fence::tell),
     };
     /// Every target that there is.
     pub const ALL: Self = Self {
         nfs: Some(nfs::make),
         ssh: Some(ssh::make),
+        teller: Some(fence::tell),
     };
 
     /// What the binary says of itself.
     #[must_use]
     pub const fn build(&self) -> Build {
         Build::new(self.nfs.is_some(), self.ssh.is_some())
+    }
+
+    /// What tells a cluster's nodes of the dump.
+    #[must_use]
+    pub const fn teller(&self) -> Option<Teller> {
+        self.teller
     }
 
     /// The way to a target that is not a disk.

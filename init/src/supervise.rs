@@ -16,7 +16,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, wait, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, setpgid, wait,
+    waitpid,
 };
 
 /// The code with which a child ends when it did its work.
@@ -257,6 +258,13 @@ impl Watched {
         }
     }
 
+    /// Kills it, if it is still there.
+    pub(crate) fn kill(&self) {
+        if self.wait(0).is_none() {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
+    }
+
     /// Waits at most `timeout_ms`: `None` when the child is still there, else its status, as far as it left one.
     pub(crate) fn wait(&self, timeout_ms: u64) -> Option<Option<WaitStatus>> {
         let end_ms = clock::now_ms().saturating_add(timeout_ms);
@@ -292,11 +300,16 @@ pub fn reap_orphans() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
 
-/// Reaps processes that PID 1 inherited until there is none, for a second at most.
+/// Takes this process out of those that [`wait_orphans`] waits for: it is to stay.
+pub fn leave_group() {
+    let _ = setpgid(None, None);
+}
+
+/// Reaps processes of PID 1's group that it inherited until there is none, for a second at most.
 pub fn wait_orphans() {
     let end_ms = clock::now_ms().saturating_add(ORPHANS_MS);
     // Without a child it is an error.
-    while let Ok(reaped) = wait(WaitOptions::NOHANG) {
+    while let Ok(reaped) = waitpid(None, WaitOptions::NOHANG) {
         if reaped.is_none() {
             if clock::now_ms() >= end_ms {
                 break;

@@ -18,6 +18,8 @@
 //! network
 //!  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
 //!  address eth0 dhcp4
+//! fence_kdump 7410 10 0
+//! fence_node 0 10.0.2.2 db8.example
 //! layer lvm 3tLYyO-… a8bGBk-… vg0-root
 //! attempt configured
 //!  filesystem ext3
@@ -51,6 +53,7 @@ pub use parse::parse;
 use crate::action::{FailureAction, FinalAction};
 use crate::collect::CollectOptions;
 use crate::deadline::Deadlines;
+use crate::fence::Fence;
 use crate::hook::Hook;
 use crate::layer::{Layer, MAX_LAYERS};
 use crate::network::NetworkSpec;
@@ -94,6 +97,8 @@ pub struct Record<'a> {
     pub hooks: Vec<Hook<'a>, MAX_HOOKS>,
     /// The ways to servers.
     pub networks: Vec<NetworkSpec<'a>, MAX_NETWORKS>,
+    /// The cluster's nodes that are told of the dump.
+    pub fence: Fence<'a>,
     /// The devices that are made of others, in the order of putting them together.
     pub layers: Vec<Layer<'a>, MAX_LAYERS>,
     /// The attempts in the order to be made.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::action::{FailureAction, FinalAction};
 use crate::deadline::Deadlines;
+use crate::fence::{Fence, Node, Sending};
 use crate::hook::{Hook, HookKind};
 use crate::layer::{Layer, MAX_LAYERS};
 use crate::network::NetworkSpec;
@@ -46,6 +47,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
     let (mut failure_action, mut final_action) = (None, None);
     let mut deadlines = Deadlines::DEFAULT;
     let mut debug_mem_level = None;
+    let (mut sending, mut nodes) = (None, Vec::new());
     let mut modules = Vec::new();
     let mut hooks = Vec::new();
     let mut lists = Lists::default();
@@ -118,6 +120,18 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                     .push(Hook { kind, path })
                     .map_err(|_| RecordError::TooMany(number, keyword))?;
             }
+            "fence_kdump" => {
+                let value: Sending = value.parse().map_err(|()| wrong)?;
+                set(&mut sending, value, number, keyword)?;
+            }
+            "fence_node" => {
+                let node = Node::parse(value)
+                    .filter(|node| node.network < lists.networks.len())
+                    .ok_or(wrong)?;
+                nodes
+                    .push(node)
+                    .map_err(|_| RecordError::TooMany(number, keyword))?;
+            }
             "layer" => lists
                 .layers
                 .push(Layer::parse(value).ok_or(wrong)?)
@@ -136,6 +150,9 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         }
     }
     lists.close(&mut open, &mut block, 0)?;
+    if nodes.is_empty() != sending.is_none() {
+        return Err(RecordError::Missing("fence_kdump with its nodes"));
+    }
 
     Ok(Record {
         kernel: kernel.ok_or(RecordError::Missing("kernel"))?,
@@ -148,6 +165,10 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         modules,
         hooks,
         networks: lists.networks,
+        fence: Fence {
+            sending: sending.unwrap_or_default(),
+            nodes,
+        },
         layers: lists.layers,
         attempts: lists.attempts,
         root: lists.root,

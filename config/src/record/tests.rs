@@ -29,6 +29,9 @@ hook post.d /etc/kdump/post.d/10 tell
 network
  nic eth0 52:54:00:12:34:56 pci-0000:00:03.0
  address eth0 dhcp4
+fence_kdump 7411 5 3
+fence_node 0 10.0.2.2 db8.example
+fence_node 0 10.0.2.9 10.0.2.9
 layer md 1-2-3-4 md0
 layer lvm 3tLYyO-x a8bGBk-y vg0-root
 attempt configured
@@ -127,13 +130,23 @@ fn errors_name_their_line() {
     let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
     assert_eq!(parse(&broken), Err(RecordError::Keyword(18, "modul")));
     let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-    assert_eq!(parse(&broken), Err(RecordError::Repeated(34, "path")));
+    assert_eq!(parse(&broken), Err(RecordError::Repeated(37, "path")));
     let broken = SAMPLE.replace(" layers 0 1\n", " layers 0 2\n");
     assert_eq!(parse(&broken), Err(RecordError::Missing("layer")));
     let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
     assert_eq!(
         parse(&broken),
         Err(RecordError::Value(24, "address eth0 dhcp"))
+    );
+    let broken = SAMPLE.replace("fence_node 0 10.0.2.9", "fence_node 1 10.0.2.9");
+    assert_eq!(
+        parse(&broken),
+        Err(RecordError::Value(27, "1 10.0.2.9 10.0.2.9"))
+    );
+    let broken = SAMPLE.replace("fence_kdump 7411 5 3\n", "");
+    assert_eq!(
+        parse(&broken),
+        Err(RecordError::Missing("fence_kdump with its nodes"))
     );
     let broken = SAMPLE.replace(" network 0\n", " network 1\n");
     assert_eq!(parse(&broken), Err(RecordError::Missing("network")));

@@ -34,6 +34,12 @@ impl fmt::Display for Record<'_> {
         for network in &self.networks {
             write!(f, "network\n{network}")?;
         }
+        if !self.fence.nodes.is_empty() {
+            writeln!(f, "fence_kdump {}", self.fence.sending)?;
+        }
+        for node in &self.fence.nodes {
+            writeln!(f, "fence_node {node}")?;
+        }
         for layer in &self.layers {
             writeln!(f, "layer {layer}")?;
         }

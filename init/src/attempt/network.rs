@@ -6,8 +6,10 @@
 )]
 
 use super::{Reason, Run, reason};
+use crate::clock;
 use crate::log;
 use crate::report::Step;
+use crate::turn::Turn;
 use config::Server;
 use core::fmt;
 use core::net::IpAddr;
@@ -26,7 +28,11 @@ impl Run<'_> {
             .networks
             .get(number)
             .ok_or_else(|| reason("the record has no such network, a defect of kdumprd"))?;
-        let patience = Duration::from_secs(u64::from(record.deadlines.network_s));
+        let start_ms = clock::now_ms();
+        let _turn = (!record.fence.nodes.is_empty()).then(Turn::take);
+        let waited = Duration::from_millis(clock::now_ms().saturating_sub(start_ms));
+        let patience =
+            Duration::from_secs(u64::from(record.deadlines.network_s)).saturating_sub(waited);
         let mut tell = |line: fmt::Arguments<'_>| log!("{line}");
         let network = net::bring_up(spec, patience, &mut tell).map_err(reason)?;
         Ok(network.address_of(server, NAME_PATIENCE, &mut tell))
