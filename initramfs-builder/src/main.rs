@@ -34,8 +34,8 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   --compress none|gzip|xz  how the image is compressed; gzip without this option
   --json                   with plan: the plan as JSON: kernel, hostname, zone, warnings, modules,
                            modules_have_signatures, built_in, deadlines_s, attempts (each with number, from,
-                           is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else), hooks,
-                           failure_action, final_action, root, image (compression, size_bytes, files)
+                           is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else),
+                           fence_kdump, hooks, failure_action, final_action, root, image (compression, size_bytes, files)
                            with selftest and estimate: what came of it
   --kernel FILE            with selftest and estimate: the kernel; /boot/vmlinuz-RELEASE without this option
   --crashkernel MIB        with selftest and estimate: the reservation to begin with; 256 without this option

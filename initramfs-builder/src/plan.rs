@@ -8,6 +8,7 @@ use crate::cpio::Kind;
 use crate::image::Item;
 use crate::modules::closure::Closure;
 use crate::resolve::{Goal, Identified, Resolved, Way};
+use config::fence::Sending;
 use config::{FailureAction, FinalAction, HookKind, Role};
 use std::fmt::{self, Write as _};
 
@@ -72,6 +73,7 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         write_goal(text, resolved, number, goal)?;
     }
 
+    write_fence(text, resolved)?;
     write_hooks(text, resolved)?;
     writeln!(text, "\nWhen an attempt succeeds")?;
     writeln!(text, "  {}", final_action(resolved.final_action))?;
@@ -101,6 +103,33 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         resolved.final_action,
         Seconds(bounds.final_s)
     )
+}
+
+fn write_fence(text: &mut String, resolved: &Resolved) -> fmt::Result {
+    let Sending {
+        port,
+        interval_s,
+        count,
+    } = resolved.sending;
+    for (number, listener) in resolved.fence.iter().enumerate() {
+        if number == 0 {
+            write!(
+                text,
+                "\nCluster nodes told of the dump (fence_kdump), at UDP port {port}, every {}",
+                Seconds(interval_s)
+            )?;
+            match count {
+                0 => writeln!(text, " until the machine ends")?,
+                count => writeln!(text, ", {count} times")?,
+            }
+        }
+        write!(text, "  {}", listener.node().server)?;
+        match resolved.ways.get(listener.way) {
+            Some(way) => writeln!(text, "; way: {}", way.how)?,
+            None => writeln!(text)?,
+        }
+    }
+    Ok(())
 }
 
 fn write_hooks(text: &mut String, resolved: &Resolved) -> fmt::Result {

@@ -388,7 +388,7 @@ fn the_plan_as_json_has_what_the_text_has() {
     let ground = Ground::new();
     ground.write(
         "kdump.conf",
-        format!("{CONF}disk_timeout 7\nfinal_action poweroff\nfence_kdump_nodes db8\n").as_bytes(),
+        format!("{CONF}disk_timeout 7\nfinal_action poweroff\nfence_kdump_nodes db7\n").as_bytes(),
     );
     let output = ground.command("plan").arg("--json").output().unwrap();
     let plan: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
@@ -423,7 +423,7 @@ fn the_plan_as_json_has_what_the_text_has() {
     ] {
         assert_eq!(at(pointer), expected, "{pointer}");
     }
-    assert!(at("/warnings").contains("db8 is not told"), "{plan:#}");
+    assert!(at("/warnings").contains("db7 is this machine"), "{plan:#}");
     let help = stdout(&ground.look(&["--help"]));
     for object in ["", "/attempts/0", "/image"] {
         for key in plan.pointer(object).unwrap().as_object().unwrap().keys() {

@@ -379,6 +379,22 @@ pub(crate) fn download(package: &str, folder: &Path) -> Result<PathBuf> {
     bail!("apt-get download {package} left no file")
 }
 
+/// The program that waits for a node's word that it is dumping: Debian's, downloaded and not installed.
+///
+/// # Errors
+/// The package cannot be downloaded or unpacked.
+pub fn fence_kdump() -> Result<PathBuf> {
+    let folder = cache()?.join("fence-agents");
+    let program = folder.join("usr/sbin/fence_kdump");
+    if !program.exists() {
+        start_afresh(&folder)?;
+        let deb = download("fence-agents", &folder)?;
+        run(Command::new("dpkg").arg("-x").arg(&deb).arg(&folder))?;
+        fs::remove_file(&deb)?;
+    }
+    Ok(program)
+}
+
 /// The kernel's symbols and types, for the readers that need them; fetched when they are not there yet.
 ///
 /// # Errors

@@ -3,20 +3,18 @@
 
 use super::Directives;
 use super::line::Line;
+use config::fence::Sending;
+use std::net::IpAddr;
 
 /// `fence_kdump_send`'s options, as far as they concern what is sent.
 ///
 /// Source: fence-agents 4.12 `agents/kdump/fence_kdump_send.c`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FenceOptions {
-    /// The nodes' UDP port.
-    pub port: u16,
+    /// Where to and how often.
+    pub sending: Sending,
     /// Only addresses of this family.
     pub family: Option<Family>,
-    /// How many messages each node gets; 0 for no end.
-    pub count: u32,
-    /// Seconds between two messages.
-    pub interval_s: u32,
 }
 
 /// A family of addresses.
@@ -28,14 +26,23 @@ pub enum Family {
     V6,
 }
 
-impl Default for FenceOptions {
-    fn default() -> Self {
-        Self {
-            port: 7410,
-            family: None,
-            count: 0,
-            interval_s: 10,
+impl Family {
+    /// The address is of this family.
+    #[must_use]
+    pub const fn has(self, address: &IpAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
         }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 
@@ -80,14 +87,14 @@ pub(super) fn take_options(directives: &mut Directives, line: &Line<'_>) -> Resu
         };
         match name {
             "-p" | "--ipport" => {
-                options.port = value
+                options.sending.port = value
                     .parse()
                     .ok()
                     .filter(|&port| port > 0)
                     .ok_or_else(|| wrong(value))?;
             }
-            "-c" | "--count" => options.count = number(0..=u32::MAX)?,
-            "-i" | "--interval" => options.interval_s = number(1..=3600)?,
+            "-c" | "--count" => options.sending.count = number(0..=u32::MAX)?,
+            "-i" | "--interval" => options.sending.interval_s = number(1..=3600)?,
             "-f" | "--family" => {
                 options.family = match value {
                     "auto" => None,

@@ -15,7 +15,7 @@ mod program;
 mod spelling;
 mod target;
 
-pub use cluster::FenceOptions;
+pub use cluster::{Family, FenceOptions};
 pub use ip::Ip;
 pub use page::page;
 pub use program::Collector;

@@ -2,6 +2,7 @@
 //! What a `kdump.conf` says, and what is said about one that is wrong.
 
 use super::*;
+use config::fence::Sending;
 use config::{Compression, Format};
 
 fn parsed(text: &str) -> Directives {
@@ -407,8 +408,15 @@ fn the_cluster_is_told_as_the_arguments_say() {
     assert_eq!(directives.fence_kdump_nodes.len(), 2);
     let options = directives.fence_kdump_args.unwrap().value;
     assert_eq!(
-        (options.port, options.count, options.interval_s),
-        (7411, 3, 5)
+        (options.sending, options.family),
+        (
+            Sending {
+                port: 7411,
+                interval_s: 5,
+                count: 3
+            },
+            Some(Family::V4)
+        )
     );
     assert_eq!(
         parsed("fence_kdump_args --ipport=1 --interval 7")
@@ -416,9 +424,12 @@ fn the_cluster_is_told_as_the_arguments_say() {
             .unwrap()
             .value,
         FenceOptions {
-            port: 1,
-            interval_s: 7,
-            ..FenceOptions::default()
+            sending: Sending {
+                port: 1,
+                interval_s: 7,
+                count: 0,
+            },
+            family: None,
         }
     );
     for (text, said) in [

@@ -8,7 +8,7 @@ use crate::Prepared;
 use crate::cpio::Kind;
 use crate::image::Item;
 use crate::modules::normalised;
-use crate::resolve::{Goal, Identified, Place, Resolved};
+use crate::resolve::{Goal, Identified, Place, Resolved, Way};
 use config::Role;
 use serde_json::{Map, Value, json};
 
@@ -64,6 +64,7 @@ pub fn value(prepared: &Prepared, compression: &str) -> Value {
         "built_in": builtins,
         "deadlines_s": deadlines,
         "attempts": attempts,
+        "fence_kdump": fence(resolved),
         "hooks": hooks,
         "failure_action": resolved.failure_action.word(),
         "final_action": resolved.final_action.word(),
@@ -101,14 +102,39 @@ fn attempt(resolved: &Resolved, number: usize, goal: &Goal) -> Value {
         "is_dump_to_rootfs": goal.role == Role::DumpToRootfs,
         "target": target(&goal.place),
         "device": goal.place.device().map(|found| device(resolved, found)),
-        "network": way_of(resolved, goal).map(|way| json!({
-            "how": way.how,
-            "lines": way.spec().to_string().lines().map(str::trim).collect::<Vec<_>>(),
-        })),
+        "network": way_of(resolved, goal).map(way),
         "dumpfile": dumpfile,
         "steps": steps,
         "then": resolved.final_action.word(),
         "else": next_of(resolved, number),
+    })
+}
+
+fn fence(resolved: &Resolved) -> Value {
+    let nodes: Vec<Value> = resolved
+        .fence
+        .iter()
+        .map(|listener| {
+            json!({
+                "name": listener.name,
+                "address": listener.address.to_string(),
+                "network": resolved.ways.get(listener.way).map(way),
+            })
+        })
+        .collect();
+    let sending = resolved.sending;
+    json!({
+        "port": sending.port,
+        "interval_s": sending.interval_s,
+        "count": sending.count,
+        "nodes": nodes,
+    })
+}
+
+fn way(way: &Way) -> Value {
+    json!({
+        "how": way.how,
+        "lines": way.spec().to_string().lines().map(str::trim).collect::<Vec<_>>(),
     })
 }
 

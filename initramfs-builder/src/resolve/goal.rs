@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What will be done, with all that the record needs to own.
 
+use super::fence::Listener;
 use super::network::Way;
 use super::stack::Stacked;
 use crate::error::Mistake;
 use crate::modules::closure::{Chosen, Need};
 use crate::modules::normalised;
 use crate::programs::Programs;
+use config::fence::{self, Sending};
 use config::{
-    Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, FinalAction, Hook,
-    HookKind, HostKeys, Layers, Module, Record, Role, RootFilesystem, Server, TargetSpec, record,
+    Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, Fence, FinalAction,
+    Hook, HookKind, HostKeys, Layers, Module, Record, Role, RootFilesystem, Server, TargetSpec,
+    record,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,6 +34,10 @@ pub struct Resolved {
     pub deadlines: Deadlines,
     /// The ways to servers.
     pub ways: Vec<Way>,
+    /// The cluster's nodes that are told of the dump.
+    pub fence: Vec<Listener>,
+    /// When they are told.
+    pub sending: Sending,
     /// What is put together from other devices, in order.
     pub layers: Vec<Stacked>,
     /// The user's key for servers that are reached by ssh.
@@ -341,6 +348,19 @@ impl Resolved {
                 ))
             })?;
         }
+        let mut fence = Fence {
+            sending: self.sending,
+            nodes: heapless::Vec::new(),
+        };
+        for listener in &self.fence {
+            fence.nodes.push(listener.node()).map_err(|_| {
+                Mistake::new(format!(
+                    "there are {} nodes to be told, and a record lists at most {}; take names out of `fence_kdump_nodes`",
+                    self.fence.len(),
+                    fence::MAX_NODES
+                ))
+            })?;
+        }
         let mut layers = heapless::Vec::new();
         for layer in &self.layers {
             layers.push(layer.spec()).map_err(|_| {
@@ -389,6 +409,7 @@ impl Resolved {
             modules,
             hooks,
             networks,
+            fence,
             layers,
             attempts,
             root: self.root.as_ref().map(|root| RootFilesystem {

@@ -5,6 +5,7 @@
 //! hangs, and by its node only when there is nothing better, because the capture kernel may give that name to another.
 
 mod device;
+mod fence;
 mod goal;
 mod network;
 mod nfs;
@@ -13,6 +14,7 @@ mod root;
 mod ssh;
 mod stack;
 
+pub use fence::Listener;
 pub use goal::{Goal, Identified, Place, Resolved, Root};
 pub use network::Way;
 pub use stack::Stacked;
@@ -22,6 +24,7 @@ use crate::error::{At, Mistake, Mistakes};
 use crate::host::Host;
 use crate::modules::closure::{Need, Want};
 use crate::programs::Programs;
+use config::fence::Sending;
 use config::{Deadlines, FailureAction, FinalAction, Role};
 use device::check_filesystem;
 use program::Collecting;
@@ -138,12 +141,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         }
     }
     let module_options = work.module_options();
-    for node in &directives.fence_kdump_nodes {
-        work.warnings.push(format!(
-            "{}:{}: the node {} is not told when this one dumps: fence_kdump is not supported yet",
-            directives.file, node.line, node.value
-        ));
-    }
+    let fence = work.fence();
     for arguments in &directives.dracut_args {
         work.warnings.push(format!(
             "{}:{}: `{}` is for dracut and has no meaning here",
@@ -176,6 +174,10 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             final_action,
             deadlines: deadlines(directives),
             ways: work.ways,
+            fence,
+            sending: directives
+                .fence_kdump_args
+                .map_or_else(Sending::default, |at| at.value.sending),
             layers: work.layers,
             ssh_key: work.ssh_key,
             attempts,
