@@ -23,7 +23,7 @@ fn host(name: &str, conf: &str) -> Result<PathBuf> {
         ),
         (
             "kdump.network",
-            "link eth0 mac=52:54:00:12:34:56 modules=virtio_pci,virtio_net\naddress eth0 10.0.2.15/24\n",
+            "link eth0 mac=52:54:00:12:34:56 modules=virtio_pci,virtio_net\naddress eth0 10.0.2.15/24\nroute 10.0.2.0/24 dev eth0\n",
         ),
         ("etc/hostname", "rehearsed\n"),
         ("kdump.conf", conf),
