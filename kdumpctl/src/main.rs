@@ -6,7 +6,7 @@ use initramfs_builder::error::{Mistake, Mistakes};
 use initramfs_builder::rehearsal::{self, Acceleration, Rehearsal, guest};
 use kdumpctl::crashkernel::{self, Done, Kernels};
 use kdumpctl::say::Say;
-use kdumpctl::setup::{Built, Setup, read_sysconfig, remove_images};
+use kdumpctl::setup::{Built, Setup, read_directives, read_sysconfig, remove_images};
 use kdumpctl::status::{Status, is_loaded, reserved};
 use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig, test, update};
 use kexec::Purpose;
@@ -241,7 +241,7 @@ fn as_root(
             Some(release) => rebuild_for(root, release, say),
         },
         Action::Forget => forget(root, options.release.as_deref().unwrap_or_default(), say),
-        Action::Propagate => propagate::run_all(&Setup::read(root)?.directives, say),
+        Action::Propagate => propagate::run_all(&read_directives(root)?, say),
         Action::SaveRaw => save_raw(&read_setup(root, say)?, say),
         Action::Enable => service("enable"),
         Action::Disable => service("disable"),

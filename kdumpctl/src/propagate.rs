@@ -11,15 +11,26 @@ use initramfs_builder::error::{Mistake, Mistakes};
 use std::path::Path;
 use std::process::Command;
 use targets::ssh::known_hosts::DEFAULT_PORT;
+use targets::ssh::{ECDSA_P256, ED25519};
 
 /// The key that is made when the configuration names none.
 const KEY: &str = "/root/.ssh/kdump_id_ed25519";
 
+/// Where the builder looks for the servers' keys.
+const KNOWN_HOSTS: &str = "/root/.ssh/known_hosts";
+
 /// A server and how it is reached.
 #[derive(Debug, PartialEq, Eq)]
 struct Account {
-    login: String,
+    user: String,
+    server: String,
     port: u16,
+}
+
+impl Account {
+    fn login(&self) -> String {
+        format!("{}@{}", self.user, self.server)
+    }
 }
 
 /// The servers that the configuration names, each once.
@@ -28,7 +39,8 @@ fn accounts(directives: &Directives) -> Vec<Account> {
     for target in &directives.targets {
         if let Target::Ssh { user, server, port } = &target.value {
             let account = Account {
-                login: format!("{user}@{server}"),
+                user: user.clone(),
+                server: server.clone(),
                 port: *port,
             };
             if !accounts.contains(&account) {
@@ -39,11 +51,25 @@ fn accounts(directives: &Directives) -> Vec<Account> {
     accounts
 }
 
-/// The arguments of a last login with the key alone, which fails where the dump's would.
-fn proof(key: &str, account: &Account) -> Vec<String> {
+/// What every login here has: the server as the capture kernel will meet it, whatever `ssh_config` calls so, and its key of a
+/// type that the capture kernel can check, where the builder looks for it.
+fn reach(key: &str, account: &Account) -> Vec<String> {
     let mut arguments: Vec<String> = ["-i", key, "-p", &account.port.to_string()]
         .map(str::to_owned)
         .to_vec();
+    for option in [
+        format!("HostName={}", account.server),
+        format!("UserKnownHostsFile={KNOWN_HOSTS}"),
+        format!("HostKeyAlgorithms={ED25519},{ECDSA_P256}"),
+    ] {
+        arguments.extend(["-o".to_owned(), option]);
+    }
+    arguments
+}
+
+/// The arguments of a last login with the key alone, which fails where the dump's would.
+fn proof(key: &str, account: &Account) -> Vec<String> {
+    let mut arguments = reach(key, account);
     for option in [
         "IdentitiesOnly=yes",
         "BatchMode=yes",
@@ -53,7 +79,7 @@ fn proof(key: &str, account: &Account) -> Vec<String> {
     ] {
         arguments.extend(["-o".to_owned(), option.to_owned()]);
     }
-    arguments.extend([account.login.clone(), "true".to_owned()]);
+    arguments.extend([account.login(), "true".to_owned()]);
     arguments
 }
 
@@ -82,8 +108,19 @@ pub fn run_all(directives: &Directives, say: &Say) -> Result<(), Mistakes> {
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "kdump", "-f", key]))?;
     }
     for account in accounts {
-        let port = account.port.to_string();
-        run(Command::new("ssh-copy-id").args(["-i", key, "-p", &port, &account.login]))?;
+        let (login, port) = (account.login(), account.port);
+        let mut copy = Command::new("ssh-copy-id");
+        copy.args(reach(key, &account)).arg(&login);
+        run(&mut copy).map_err(|mut failed| {
+            for mistake in &mut failed.0 {
+                mistake.message.push_str(&format!(
+                    "; {login} was not given the key. Where ssh found no matching type of host key, the server has none but RSA: \
+                     `ssh-keygen -A` there and a restart of its sshd make one. Where the account has no shell, the line of \
+                     {key}.pub goes into its authorized_keys by hand"
+                ));
+            }
+            failed
+        })?;
         // A forced command answers as it likes; that it answers is what counts, and ssh says so by any status but 255.
         let status = Command::new("ssh")
             .args(proof(key, &account))
@@ -91,20 +128,18 @@ pub fn run_all(directives: &Directives, say: &Say) -> Result<(), Mistakes> {
             .map_err(|error| Mistake::new(format!("running ssh: {error}")))?;
         if status.code() == Some(255) {
             return Err(Mistake::new(format!(
-                "{} was given the key, but does not let it in; see `ssh -v -i {key} -p {port} {0}`",
-                account.login
+                "{login} was given the key, but does not let it in; see `ssh -v -i {key} -p {port} {login}`"
             ))
             .into());
         }
-        let at_port = if account.port == DEFAULT_PORT {
+        let at_port = if port == DEFAULT_PORT {
             String::new()
         } else {
             format!(" (port {port})")
         };
         say.info(format_args!(
-            "{key} has been added to the authorized keys of {}{at_port}, whose own key is in known_hosts; `kdumpctl restart` \
-             takes both into the image",
-            account.login
+            "{key} has been added to the authorized keys of {login}{at_port}, whose own key is in known_hosts; `kdumpctl \
+             restart` takes both into the image"
         ));
     }
     Ok(())
@@ -124,7 +159,7 @@ mod tests {
         assert_eq!(ports, [22, 2222]);
         let line = proof("/k", &accounts[1]).join(" ");
         assert!(
-            line.starts_with("-i /k -p 2222 -o IdentitiesOnly=yes "),
+            line.starts_with("-i /k -p 2222 -o HostName=nas -o "),
             "{line}"
         );
         assert!(

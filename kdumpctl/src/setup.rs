@@ -70,6 +70,19 @@ pub fn read_sysconfig(root: &Path) -> Result<Sysconfig, Mistakes> {
     }
 }
 
+/// `/etc/kdump.conf` below `root`.
+///
+/// # Errors
+/// It cannot be read, or has a mistake.
+pub fn read_directives(root: &Path) -> Result<Directives, Mistakes> {
+    let conf = fs::read(below(root, CONF)).map_err(|error| {
+        Mistake::new(format!(
+            "reading {CONF}: {error}; an empty file saves dumps below /var/crash"
+        ))
+    })?;
+    conf::parse(CONF, &conf)
+}
+
 pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
@@ -118,12 +131,7 @@ impl Setup {
     /// As [`Setup::read`].
     pub fn read_for(root: &Path, running: &str) -> Result<Self, Mistakes> {
         let sysconfig = read_sysconfig(root)?;
-        let conf = fs::read(below(root, CONF)).map_err(|error| {
-            Mistake::new(format!(
-                "reading {CONF}: {error}; an empty file saves dumps below /var/crash"
-            ))
-        })?;
-        let directives = conf::parse(CONF, &conf)?;
+        let directives = read_directives(root)?;
         let (release, kernel) = find_kernel(root, &sysconfig, running)?;
         let folder = match (&sysconfig.boot_directory, BOOT.first()) {
             (Some(folder), _) => folder.as_str(),

@@ -21,6 +21,7 @@ pub mod architecture;
 pub mod artifacts;
 pub mod case;
 pub mod check;
+pub mod client;
 pub mod console;
 pub mod cpio;
 pub mod crash;

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -62,7 +62,9 @@ pub struct Setup {
     pub kind: Kind,
     /// The type of its host key, as `ssh-keygen -t` names it.
     pub host_key: &'static str,
-    /// Further lines of `sshd_config`.
+    /// Where it listens.
+    pub ip: IpAddr,
+    /// Further lines of `sshd_config`, which stand before the usual ones: of two that contradict each other the first counts.
     pub lines: Vec<String>,
     /// What stands in front of the user's key in `authorized_keys`.
     pub options: String,
@@ -77,6 +79,7 @@ impl Setup {
         Self {
             kind: Kind::OpenSsh,
             host_key: "ed25519",
+            ip: Ipv4Addr::LOCALHOST.into(),
             lines: Vec::new(),
             options: String::new(),
             below: Vec::new(),
@@ -127,7 +130,7 @@ impl Server {
         let folder = scratch.0.clone();
         fs::create_dir(folder.join("root"))?;
         // A free port, until somebody else takes it in between.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = TcpListener::bind((setup.ip, 0))?.local_addr()?;
         make_key(&folder.join("id"), "ed25519")?;
         let public = fs::read_to_string(folder.join("id.pub"))?;
         fs::write(
@@ -145,14 +148,15 @@ impl Server {
             Kind::OpenSsh => {
                 make_key(&host_key, setup.host_key)?;
                 let d = folder.display();
-                let mut config = format!(
-                    "ListenAddress {address}\nHostKey {d}/host_key\nAuthorizedKeysFile {d}/authorized_keys\nStrictModes no\n\
-                     PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nLogLevel DEBUG1\n"
-                );
+                let mut config = String::new();
                 for line in &setup.lines {
                     config.push_str(&filled(line, &folder));
                     config.push('\n');
                 }
+                config.push_str(&format!(
+                    "ListenAddress {address}\nHostKey {d}/host_key\nAuthorizedKeysFile {d}/authorized_keys\nStrictModes no\n\
+                     PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nLogLevel DEBUG1\n"
+                ));
                 if !config.contains("Subsystem") {
                     config.push_str("Subsystem sftp internal-sftp\n");
                 }
@@ -247,7 +251,7 @@ impl Server {
         format!("root@[{SEEN_BY_GUESTS}]:{}", self.address.port())
     }
 
-    /// Gives a described host the user's key and the server's, as `kdumpctl propagate` leaves them there.
+    /// Gives a described host the user's key and the server's.
     ///
     /// # Errors
     /// They cannot be written.

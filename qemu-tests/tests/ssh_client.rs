@@ -4,66 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use collector::{IoError, Sink as _};
+use qemu_tests::client::{Client, LIMITS};
 use qemu_tests::peer::{Server as Peer, Setup, below, make_key};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use targets::ssh::{
-    Limits, Login, MEMORY_BYTES, Means, PublicKey, Random, Server, Socket, SshError, UserKey,
-};
+use targets::ssh::{Means, PublicKey, Server, Socket, SshError, UserKey};
 
-/// Short waits, so that a server that hangs is noticed within a test.
-const LIMITS: Limits = Limits {
-    answer: Duration::from_secs(8),
-    keepalive: Duration::from_secs(1),
-    rekey_bytes: 1 << 30,
-};
-const PATIENCE: Duration = Duration::from_secs(10);
 const MIB: usize = 1 << 20;
-
-/// A client's own things.
-struct Client {
-    key: UserKey,
-    pinned: Vec<PublicKey>,
-    limits: Limits,
-    cipher: Option<&'static str>,
-    user: &'static str,
-}
-
-impl Client {
-    fn of(peer: &Peer) -> Self {
-        Self {
-            key: UserKey::parse(&peer.user_key().unwrap()).unwrap(),
-            pinned: vec![PublicKey::from_text(&peer.host_key).unwrap()],
-            limits: LIMITS,
-            cipher: None,
-            user: "root",
-        }
-    }
-
-    /// Logs in, and does `work` with the server.
-    fn with<T>(
-        &self,
-        peer: &Peer,
-        work: impl FnOnce(&Server<'_, Socket>) -> T,
-    ) -> Result<T, SshError> {
-        let login = Login {
-            user: self.user,
-            key: &self.key,
-            pinned: &self.pinned,
-            limits: self.limits,
-            cipher: self.cipher,
-        };
-        let socket = Socket::connect(peer.address, PATIENCE).unwrap();
-        let mut random = Random::gather(b"test", None);
-        let mut memory = vec![0; MEMORY_BYTES];
-        let server = Server::open(socket, &login, &mut random, &mut memory)?;
-        let result = work(&server);
-        server.close();
-        Ok(result)
-    }
-}
 
 /// Bytes that are nowhere the same.
 fn noise(len: usize) -> Vec<u8> {
@@ -121,9 +70,9 @@ fn a_dump_is_whole_private_and_has_its_name() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
     let data = noise(20 * MIB + 12345);
     let path = format!("{}/var/crash", root(&peer));
-    let client = Client::of(&peer);
+    let client = Client::of(&peer).unwrap();
     let places = client
-        .with(&peer, |server| {
+        .with(peer.address, |server| {
             assert_eq!(server.means(), Means::Sftp { syncs: true });
             assert!(server.free_bytes(&root(&peer)).unwrap() > 0);
             [save(server, &path, &data), save(server, &path, b"second")]
@@ -159,12 +108,12 @@ fn every_cipher_and_key_type_works_and_new_keys_are_made_on_the_way() {
         .into_iter()
         .enumerate()
         {
-            let mut client = Client::of(&peer);
+            let mut client = Client::of(&peer).unwrap();
             client.cipher = Some(cipher);
             let data = noise(3 * MIB + number);
             let path = format!("{}/{number}", root(&peer));
             let place = client
-                .with(&peer, |server| save(server, &path, &data))
+                .with(peer.address, |server| save(server, &path, &data))
                 .unwrap();
             assert!(
                 fs::read(format!("{place}/vmcore")).unwrap() == data,
@@ -185,12 +134,12 @@ fn every_cipher_and_key_type_works_and_new_keys_are_made_on_the_way() {
 #[test]
 fn the_client_makes_new_keys_by_itself() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
-    let mut client = Client::of(&peer);
+    let mut client = Client::of(&peer).unwrap();
     client.limits.rekey_bytes = 1 << 20;
     let data = noise(10 * MIB);
     let path = root(&peer);
     let place = client
-        .with(&peer, |server| save(server, &path, &data))
+        .with(peer.address, |server| save(server, &path, &data))
         .unwrap();
     assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
     let log = peer.log();
@@ -219,29 +168,29 @@ fn servers_in_fips_mode_have_one_curve_and_aes() {
         peer.folder.join("authorized_keys"),
     )
     .unwrap();
-    let mut client = Client::of(&peer);
+    let mut client = Client::of(&peer).unwrap();
     client.key = UserKey::parse(&fs::read(&own).unwrap()).unwrap();
     let path = root(&peer);
     client
-        .with(&peer, |server| save(server, &path, b"x"))
+        .with(peer.address, |server| save(server, &path, b"x"))
         .unwrap();
 }
 
 #[test]
 fn only_the_pinned_key_is_believed() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
-    let mut client = Client::of(&peer);
+    let mut client = Client::of(&peer).unwrap();
     make_key(&peer.folder.join("other"), "ed25519").unwrap();
     let other = fs::read_to_string(peer.folder.join("other.pub")).unwrap();
     client.pinned = vec![PublicKey::from_text(&other).unwrap()];
-    let error = client.with(&peer, |_| ()).unwrap_err();
+    let error = client.with(peer.address, |_| ()).unwrap_err();
     assert!(matches!(error, SshError::HostKey(_)), "{error}");
     assert!(error.to_string().contains("SHA256:"), "{error}");
     // One of a type that the server has not.
     make_key(&peer.folder.join("third"), "ecdsa").unwrap();
     let third = fs::read_to_string(peer.folder.join("third.pub")).unwrap();
     client.pinned = vec![PublicKey::from_text(&third).unwrap()];
-    let error = client.with(&peer, |_| ()).unwrap_err();
+    let error = client.with(peer.address, |_| ()).unwrap_err();
     assert!(
         matches!(error, SshError::NoCommon("type of host key", _)),
         "{error}"
@@ -251,18 +200,18 @@ fn only_the_pinned_key_is_believed() {
 #[test]
 fn a_key_that_the_server_does_not_know_is_told_from_all_else() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
-    let mut client = Client::of(&peer);
+    let mut client = Client::of(&peer).unwrap();
     make_key(&peer.folder.join("other"), "ed25519").unwrap();
     client.key = UserKey::parse(&fs::read(peer.folder.join("other")).unwrap()).unwrap();
-    let error = client.with(&peer, |_| ()).unwrap_err();
+    let error = client.with(peer.address, |_| ()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the server does not accept the key for this user; it would take publickey"
     );
-    let mut client = Client::of(&peer);
+    let mut client = Client::of(&peer).unwrap();
     client.user = "nobody-has-this-name";
     assert!(matches!(
-        client.with(&peer, |_| ()),
+        client.with(peer.address, |_| ()),
         Err(SshError::Denied(_))
     ));
 }
@@ -275,9 +224,9 @@ fn a_full_disk_is_said_and_what_is_thrown_away_makes_room() {
     })
     .unwrap();
     let path = root(&peer);
-    let client = Client::of(&peer);
+    let client = Client::of(&peer).unwrap();
     client
-        .with(&peer, |server| {
+        .with(peer.address, |server| {
             let directory = server.directory(&path, "d").unwrap();
             let mut file = directory.create("vmcore").unwrap();
             let data = noise(8 * MIB);
@@ -302,7 +251,8 @@ fn a_server_that_dies_is_noticed_at_once() {
     let path = root(&peer);
     let start = Instant::now();
     let error = Client::of(&peer)
-        .with(&peer, |server| {
+        .unwrap()
+        .with(peer.address, |server| {
             let directory = server.directory(&path, "d").unwrap();
             let mut file = directory.create("vmcore").unwrap();
             let data = noise(MIB);
@@ -320,7 +270,8 @@ fn a_server_that_hangs_is_noticed_by_its_silence() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
     let path = root(&peer);
     let error = Client::of(&peer)
-        .with(&peer, |server| {
+        .unwrap()
+        .with(peer.address, |server| {
             let directory = server.directory(&path, "d").unwrap();
             let mut file = directory.create("vmcore").unwrap();
             file.write_at(0, b"begun").unwrap();
@@ -343,7 +294,8 @@ fn a_slow_server_is_waited_for() {
     let path = root(&peer);
     let data = noise(6 * MIB);
     let place = Client::of(&peer)
-        .with(&peer, |server| {
+        .unwrap()
+        .with(peer.address, |server| {
             std::thread::scope(|scope| {
                 // It is away for longer than it takes to ask whether it is there, again and again.
                 scope.spawn(|| {
@@ -376,7 +328,7 @@ fn an_account_in_a_chroot_that_can_do_sftp_only() {
         ..Setup::open_ssh()
     })
     .unwrap();
-    let saved = Client::of(&peer).with(&peer, |server| {
+    let saved = Client::of(&peer).unwrap().with(peer.address, |server| {
         assert_eq!(server.means(), Means::Sftp { syncs: true });
         save(server, "/crash", b"x")
     });
@@ -407,7 +359,8 @@ fn where_there_is_no_sftp_a_command_takes_the_file() {
         let data = noise(5 * MIB + 7);
         let path = format!("{}/a 'b' $c", root(&peer));
         let places = Client::of(&peer)
-            .with(&peer, |server| {
+            .unwrap()
+            .with(peer.address, |server| {
                 [
                     save_in_order(server, &path, &data),
                     save_in_order(server, &path, b"second"),
@@ -431,7 +384,8 @@ fn dropbear_takes_dumps_with_sftp() {
     let data = noise(5 * MIB);
     let path = root(&peer);
     let place = Client::of(&peer)
-        .with(&peer, |server| {
+        .unwrap()
+        .with(peer.address, |server| {
             assert_eq!(server.means(), Means::Sftp { syncs: true });
             save(server, &path, &data)
         })
@@ -452,7 +406,8 @@ fn dropbear_takes_dumps_without_sftp() {
     let data = noise(5 * MIB);
     let path = root(&peer);
     let place = Client::of(&peer)
-        .with(&peer, |server| save_in_order(server, &path, &data))
+        .unwrap()
+        .with(peer.address, |server| save_in_order(server, &path, &data))
         .unwrap_or_else(|error| panic!("{error}\n{}", peer.log()));
     assert!(fs::read(format!("{place}/vmcore.flat")).unwrap() == data);
 }
@@ -470,7 +425,8 @@ fn a_forced_command_takes_dumps_and_does_nothing_else() {
     .unwrap();
     let data = noise(2 * MIB + 7);
     Client::of(&peer)
-        .with(&peer, |server| {
+        .unwrap()
+        .with(peer.address, |server| {
             save_in_order(server, "/somewhere/else", &data);
             save_in_order(server, "/somewhere/else", b"second");
             assert!(server.directory("/", "a b").is_err());

@@ -40,7 +40,7 @@ mod wire;
 
 pub use error::SshError;
 pub use key_file::UserKey;
-pub use public_key::{PublicKey, PublicKeyError};
+pub use public_key::{ECDSA_P256, ED25519, PublicKey, PublicKeyError};
 pub use random::Random;
 pub use remote::{Login, MEMORY_BYTES, Means, RemoteDirectory, RemoteError, RemoteFile, Server};
 pub use socket::Socket;

@@ -13,9 +13,9 @@ use p256::ecdsa::{Signature as P256Signature, VerifyingKey as P256Key};
 use sha2::{Digest as _, Sha256};
 
 /// The name of Ed25519 keys.
-pub(crate) const ED25519: &str = "ssh-ed25519";
+pub const ED25519: &str = "ssh-ed25519";
 /// The name of ECDSA keys on NIST P-256.
-pub(crate) const ECDSA_P256: &str = "ecdsa-sha2-nistp256";
+pub const ECDSA_P256: &str = "ecdsa-sha2-nistp256";
 /// The longest encoded key that can be used.
 const BLOB_BYTES: usize = 128;
 
