@@ -45,6 +45,11 @@ if ! [ -e /etc/mtab ]; then
 fi
 ip link set lo up
 rpcbind -f -w &
+# ganesha gives up where nobody takes its registration.
+for try in $(seq 300); do
+    if (exec 3<> /dev/tcp/127.0.0.1/111) 2> /dev/null; then break; fi
+    sleep 0.1
+done
 ganesha.nfsd -F -f "$folder/ganesha.conf" -L "$folder/ganesha.log" -p /run/ganesha.pid > "$folder/ganesha.out" 2>&1 &
 echo $! > "$folder/ganesha.pid"
 for try in $(seq 300); do
