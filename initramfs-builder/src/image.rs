@@ -8,7 +8,7 @@ use crate::modules::closure::Closure;
 use crate::programs::Programs;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -162,8 +162,19 @@ pub fn pack(items: &[Item], compression: ImageCompression) -> Result<Vec<u8>, Mi
 /// # Errors
 /// What the file system said; then nothing was left and an older image is as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Mistake> {
-    let failed =
-        |error: std::io::Error| Mistake::new(format!("writing {}: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        let advice = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!(
+                "; it takes {} KiB, and one that is there stays until the new one is whole: remove what is not needed there",
+                bytes.len().div_ceil(1024)
+            ),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "; only root may write there, and only while it is not mounted read-only".to_owned()
+            }
+            _ => String::new(),
+        };
+        Mistake::new(format!("writing {}: {error}{advice}", path.display()))
+    };
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

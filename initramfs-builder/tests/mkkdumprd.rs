@@ -516,6 +516,36 @@ fn a_missing_module_builds_no_image_and_leaves_the_older_one() {
 }
 
 #[test]
+fn a_full_file_system_keeps_the_older_image_and_says_what_to_do() {
+    let ground = Ground::new();
+    // A mount of this process alone: 8 KiB, less than the image takes.
+    let small = ground.path("boot");
+    fs::create_dir_all(&small).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=8k tmpfs {0} && echo older > {0}/i.img && {1} --conf {2} --kver {RELEASE} --host-root {3} \
+         --init {4} --compress none -o {0}/i.img; echo status $?; ls {0}; cat {0}/i.img",
+        small.display(),
+        env!("CARGO_BIN_EXE_mkkdumprd"),
+        ground.path("kdump.conf").display(),
+        ground.path("host").display(),
+        ground.path("init").display(),
+    );
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let said = stderr(&output);
+    for part in [
+        "writing ",
+        "i.img: No space left on device",
+        " KiB, and one that is there stays",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(stdout(&output), "status 1\ni.img\nolder\n", "{said}");
+}
+
+#[test]
 fn the_shell_brings_busybox_only_where_it_is_static_and_wanted() {
     let ground = Ground::new();
     // An ELF64 program without program headers, and the same with an interpreter.

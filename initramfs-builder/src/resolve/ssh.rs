@@ -5,6 +5,7 @@ use super::Work;
 use super::goal::Place;
 use config::target::MAX_HOST_KEYS;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use targets::ssh::known_hosts::{self, Marker};
 use targets::ssh::{PublicKey, UserKey};
 
@@ -16,6 +17,9 @@ const DEFAULT_KEYS: [&str; 3] = [
 ];
 /// Where servers are known.
 const KNOWN_HOSTS: [&str; 2] = ["/root/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts"];
+
+/// What a file's mode lets others than its owner do. ssh takes no such key either.
+const OTHERS: u32 = 0o077;
 
 impl Work<'_> {
     /// The place of a dump on a server.
@@ -77,6 +81,14 @@ impl Work<'_> {
             .map_err(|error| format!("reading the key {path}{from}: {error}; {remedy}"))?;
         UserKey::parse(&bytes)
             .map_err(|error| format!("the key {path}{from} cannot be used: {error}; {remedy}"))?;
+        let mode = fs::metadata(self.host.inside(path)).map_or(0, |found| found.mode());
+        if mode & OTHERS != 0 {
+            return Err(format!(
+                "the key {path}{from} can be read or changed by others (its mode is {:04o}), who may have it by now; make a \
+                 new one, or, where nobody could, `chmod 600 {path}`",
+                mode & 0o7777
+            ));
+        }
         self.ssh_key = Some(bytes);
         Ok(())
     }
@@ -274,6 +286,15 @@ route 10.0.2.0/24 dev eth2
             assert!(error.contains("ssh-keygen -t ed25519 -N '' -f "), "{error}");
             assert!(error.contains("ssh-copy-id -i "), "{error}");
         }
+        keygen(&tree, "root/open", "ed25519", "");
+        let open = tree.0.join("root/open");
+        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o640))
+            .unwrap();
+        let error = on(&tree, "ssh kdump@10.0.2.2\nsshkey /root/open").unwrap_err();
+        assert!(
+            error.contains("its mode is 0640") && error.contains("`chmod 600 /root/open`"),
+            "{error}"
+        );
         // The key that other kdumps make keeps its place; ours gets another.
         std::fs::remove_file(tree.0.join("root/.ssh/kdump_id_ed25519")).unwrap();
         keygen(&tree, "root/.ssh/kdump_id_rsa", "rsa", "");
