@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use qemu_tests::artifacts;
 use qemu_tests::cycle::work_folder;
+use qemu_tests::run::run;
 use qemu_tests::setup::{self, Flavour};
 use serde_json::Value;
 
@@ -78,17 +79,32 @@ fn said(mut command: Command) -> Result<(Value, bool)> {
 }
 
 #[test]
-fn every_disk_target_gets_a_dump_that_is_read_back_and_a_server_is_said_to_be_left_out()
--> Result<()> {
+fn every_target_gets_a_dump_that_is_read_back_and_what_nothing_stands_for_is_said() -> Result<()> {
     let host = host(
         "rehearsal-good",
-        "ext4 UUID=5a7c2f3e-0000-4000-8000-000000000001\nraw /dev/sdb\nnfs 10.0.2.2:/dumps\ndefault shell\n",
+        "ext4 UUID=5a7c2f3e-0000-4000-8000-000000000001\nraw /dev/sdb\nssh kdump@10.0.2.2\nnfs 10.0.2.2:/dumps\n\
+         default shell\n",
     )?;
+    // The server of the plan is known by a key that nobody has: another one stands in for it.
+    let ssh = host.join("root/.ssh");
+    fs::create_dir_all(&ssh)?;
+    for (file, host_name) in [("kdump_id_ed25519", "user"), ("other", "10.0.2.2")] {
+        let mut keygen = setup::program("ssh-keygen")?;
+        keygen
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", host_name, "-f"])
+            .arg(ssh.join(file));
+        run(&mut keygen)?;
+    }
+    let other = fs::read_to_string(ssh.join("other.pub"))?;
+    fs::write(ssh.join("known_hosts"), format!("10.0.2.2 {other}"))?;
     let (report, good) = said(mkkdumprd("selftest", &host)?)?;
     ensure!(good && report["good"] == true, "{report:#}");
     let targets = report["targets"].as_array().context("no targets")?;
     let names: Vec<_> = targets.iter().map(|target| &target["target"]).collect();
-    ensure!(names == ["/dev/sda", "/dev/sdb"], "{names:?}");
+    ensure!(
+        names == ["/dev/sda", "/dev/sdb", "kdump@10.0.2.2"],
+        "{names:?}"
+    );
     for target in targets {
         let found = target["found"][0].as_str().unwrap_or("");
         ensure!(

@@ -57,6 +57,8 @@ pub struct Host {
     pub network: Network,
     /// Its keyboards.
     pub keyboards: Vec<Keyboard>,
+    /// What stands in for root's known_hosts, where the machine is another one's rehearsal.
+    pub known_hosts: Option<String>,
     /// What could not be found out and was assumed.
     pub warnings: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Host {
             devices: Vec::new(),
             network: Network::default(),
             keyboards: Vec::new(),
+            known_hosts: None,
             warnings: Vec::new(),
         };
         host.hostname = host.read_hostname();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much memory `crashkernel=` has to reserve: measured in a virtual machine where there is QEMU, else computed.
 
-use super::{Rehearsal, Stage, stand_in};
+use super::stage::Stage;
+use super::{Rehearsal, stand_in};
 use crate::error::{Mistake, Mistakes};
 use crate::modules::closure::Closure;
 use crate::prepare;

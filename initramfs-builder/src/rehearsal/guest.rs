@@ -184,22 +184,36 @@ fn check() -> Result<(), Mistake> {
         .map_err(|errno| Mistake::new(format!("mounting {DISK}: {errno}")))?;
         Path::new(MOUNTED).join(value(PATH).trim_start_matches('/'))
     };
+    verify(&folder, &reader, &mut |found, peak| {
+        println!("{FOUND}{found}");
+        if let Some(peak) = peak {
+            println!("{PEAK}{peak}");
+        }
+    })
+}
+
+/// Reads back every page of every dump below `folder`; `tell` hears of each, and of init's peak, in KiB.
+///
+/// # Errors
+/// There is none, or one cannot be read.
+pub(super) fn verify(
+    folder: &Path,
+    reader: &str,
+    tell: &mut dyn FnMut(String, Option<u64>),
+) -> Result<(), Mistake> {
     let mut dumps = Vec::new();
-    find_dumps(&folder, MOST_FOLDERS, &mut dumps);
+    find_dumps(folder, MOST_FOLDERS, &mut dumps);
     if dumps.is_empty() {
         return Err(Mistake::new("there is no dump below the save path"));
     }
     for dump in dumps {
-        run(Command::new(&reader).arg("verify").arg(&dump))?;
+        run(Command::new(reader).arg("verify").arg(&dump))?;
         let bytes = fs::metadata(&dump).map_or(0, |found| found.len());
-        let name = dump.strip_prefix(&folder).unwrap_or(&dump);
-        println!(
-            "{FOUND}{}, {bytes} bytes, every page read back",
-            name.display()
+        let name = dump.strip_prefix(folder).unwrap_or(&dump).display();
+        tell(
+            format!("{name}, {bytes} bytes, every page read back"),
+            dump.parent().and_then(peak),
         );
-        if let Some(peak) = dump.parent().and_then(peak) {
-            println!("{PEAK}{peak}");
-        }
     }
     Ok(())
 }
@@ -234,14 +248,16 @@ fn read(path: &str) -> Result<String, Mistake> {
 
 fn run(command: &mut Command) -> Result<(), Mistake> {
     let shown = format!("{command:?}");
-    let status = command
-        .status()
+    let output = command
+        .output()
         .map_err(|error| Mistake::new(format!("running {shown}: {error}")))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Mistake::new(format!("{shown}: {status}")))
+    if output.status.success() {
+        return Ok(());
     }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let last = said.trim_end().lines().next_back().unwrap_or("").trim();
+    Err(Mistake::new(format!("{shown}: {}: {last}", output.status)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The virtual machine: QEMU, started, listened to, and ended at its deadline.
 
+use super::stand_in::MAC;
 use crate::error::Mistake;
 use crate::programs::FOLDERS;
 use std::fs::File;
@@ -44,6 +45,15 @@ const PROBE: Duration = Duration::from_secs(15);
 const REST: Duration = Duration::from_secs(5);
 /// What ends every line of ours: the kernel's first console.
 const CONSOLE: &str = "console=ttyS0";
+
+/// What the machine has beside a processor, memory and a console.
+#[derive(Clone, Debug)]
+pub(super) enum Devices {
+    /// A disk with this file's contents.
+    Disk(PathBuf),
+    /// A card that leads to the machine that QEMU runs on.
+    Network,
+}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,21 +209,28 @@ impl Machine {
         image: &Path,
         arguments: &str,
         memory_mib: u64,
-        disk: &Path,
+        devices: &Devices,
         log: &Path,
     ) -> Result<Run, Mistake> {
         let mut command = self.command(memory_mib, &format!("{arguments} panic=10"));
-        // A comma in a name is written twice.
-        let file = disk.display().to_string().replace(',', ",,");
         command
             .args(["-cpu", if self.is_accelerated { "host" } else { "max" }])
             .arg("-initrd")
-            .arg(image)
-            .args([
-                "-drive",
-                &format!("file={file},if=none,id=target,format=raw"),
-            ])
-            .args(["-device", "virtio-blk-pci,drive=target"]);
+            .arg(image);
+        match devices {
+            Devices::Disk(file) => {
+                // A comma in a name is written twice.
+                let file = file.display().to_string().replace(',', ",,");
+                command
+                    .args(["-device", "virtio-blk-pci,drive=target", "-drive"])
+                    .arg(format!("file={file},if=none,id=target,format=raw"));
+            }
+            Devices::Network => {
+                command
+                    .args(["-netdev", "user,id=way", "-device"])
+                    .arg(format!("virtio-net-pci,netdev=way,mac={MAC},romfile="));
+            }
+        }
         let [fast, slow] = LIMITS;
         listen(command, if self.is_accelerated { fast } else { slow }, log)
     }

@@ -93,15 +93,23 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The files that say how servers are known, and what is in them.
+    fn known_hosts(&self) -> Vec<(&'static str, Vec<u8>)> {
+        match &self.host.known_hosts {
+            Some(text) => vec![("the rehearsal's known_hosts", text.clone().into_bytes())],
+            None => KNOWN_HOSTS
+                .into_iter()
+                .filter_map(|file| Some((file, fs::read(self.host.inside(file)).ok()?)))
+                .collect(),
+        }
+    }
+
     /// The keys that the server is known by.
     fn host_keys(&mut self, server: &str, port: u16) -> Result<Vec<PublicKey>, String> {
         let mut keys: Vec<(PublicKey, String)> = Vec::new();
         let mut revoked: Vec<(PublicKey, String)> = Vec::new();
         let mut others: Vec<String> = Vec::new();
-        for file in KNOWN_HOSTS {
-            let Ok(text) = fs::read(self.host.inside(file)) else {
-                continue;
-            };
+        for (file, text) in self.known_hosts() {
             for line in known_hosts::lines(&text) {
                 let place = format!("{file}:{}", line.number);
                 if !line.is_about(server, port) {

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One run for one target: the image, the crash, and reading back what was saved.
+
+use super::machine::{Devices, Ended, Machine};
+use super::stand_in::{SetUp, StandIn};
+use super::{Failure, Rehearsal, Saved, guest};
+use crate::compress::ImageCompression;
+use crate::conf::Directives;
+use crate::error::{Mistake, Mistakes};
+use crate::host::Host;
+use crate::image;
+use crate::programs::{FOLDERS, Programs};
+use crate::resolve::Goal;
+use crate::{Prepared, prepare_for, read_conf};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that the runs of one rehearsal share.
+pub(super) struct Stage<'a> {
+    rehearsal: &'a Rehearsal,
+    pub(super) directives: Directives,
+    host: Host,
+    /// The plan for the machine itself.
+    pub(super) real: Prepared,
+    machine: Machine,
+    /// This program and `vmcore`, with their libraries.
+    programs: Programs,
+    own_path: String,
+    reader_path: String,
+}
+
+/// One run: its files, and what its machine has.
+struct Run<'s> {
+    stage: &'s Stage<'s>,
+    folder: PathBuf,
+    memory_mib: u64,
+    crashkernel_mib: u64,
+    devices: Devices,
+}
+
+/// What was read back.
+struct ReadBack {
+    found: Vec<String>,
+    init_peak_kib: Option<u64>,
+}
+
+impl<'a> Stage<'a> {
+    /// Finds everything that a rehearsal takes.
+    ///
+    /// # Errors
+    /// The plan has mistakes, or a program is missing.
+    pub(super) fn set(rehearsal: &'a Rehearsal) -> Result<Self, Mistakes> {
+        let request = &rehearsal.request;
+        let directives = read_conf(&request.conf)?;
+        let host = Host::read(&request.host_root)?;
+        let real = prepare_for(request, &directives, &host)?;
+        fs::create_dir_all(&rehearsal.folder).map_err(|error| {
+            Mistake::new(format!("making {}: {error}", rehearsal.folder.display()))
+        })?;
+        let machine = Machine::find(&rehearsal.kernel, rehearsal.acceleration, &rehearsal.folder)?;
+        // What runs in the machine is this system's, whatever system the plan is for.
+        let this_system = Host::read(Path::new("/"))?;
+        let own = std::env::current_exe()
+            .map_err(|error| Mistake::new(format!("finding this program's own file: {error}")))?;
+        let own_path = own.display().to_string();
+        let reader_path = reader(&own)?;
+        let mut programs = Programs::default();
+        for path in [&own_path, &reader_path] {
+            programs
+                .add(&this_system, path, "the rehearsal")
+                .map_err(Mistake::new)?;
+        }
+        Ok(Self {
+            rehearsal,
+            directives,
+            host,
+            real,
+            machine,
+            programs,
+            own_path,
+            reader_path,
+        })
+    }
+
+    /// One crash with `stand_in` in the place of the goal's target.
+    ///
+    /// # Errors
+    /// Something that the rehearsal takes is missing. That no dump was saved is none here.
+    pub(super) fn run(
+        &self,
+        goal: &Goal,
+        stand_in: &StandIn,
+        crashkernel_mib: u64,
+    ) -> Result<Result<Saved, Failure>, Mistakes> {
+        let folder = self.rehearsal.folder.join(file_name(&format!(
+            "{}-{crashkernel_mib}M",
+            goal.place.name()
+        )));
+        fs::create_dir_all(&folder)
+            .map_err(|error| Mistake::new(format!("making {}: {error}", folder.display())))?;
+        let set_up = stand_in.set_up(&folder, self.real.resolved.ssh_key.as_deref())?;
+        let (directives, host) = stand_in.scene(&self.directives, &self.host, &set_up);
+        let prepared = prepare_for(&self.rehearsal.request, &directives, &host)?;
+        let run = Run {
+            stage: self,
+            memory_mib: self.rehearsal.memory_mib + crashkernel_mib,
+            crashkernel_mib,
+            devices: set_up.devices(),
+            folder,
+        };
+        let time = match run.crash(&prepared)? {
+            Ok(time) => time,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let read_back = match &set_up {
+            SetUp::Disk(file) => {
+                let read_back = run.read_disk(&prepared)?;
+                if read_back.is_ok() {
+                    let _ = fs::remove_file(file);
+                }
+                read_back
+            }
+            SetUp::Server(server) => run.read_server(server.dumps()),
+        };
+        let modules = &prepared.closure.modules;
+        Ok(read_back.map(
+            |ReadBack {
+                 found,
+                 init_peak_kib,
+             }| Saved {
+                found,
+                time,
+                init_peak_kib,
+                modules: modules.iter().map(|module| module.name.clone()).collect(),
+            },
+        ))
+    }
+
+    /// An initramfs with this program as its init.
+    fn first_image(&self, files: &[(&str, Vec<u8>)]) -> Result<Vec<u8>, Mistake> {
+        let mut items = image::Tree::default();
+        items.console();
+        items.link("init", &self.own_path, "PID 1 of the first kernel");
+        for (name, file) in self.programs.files() {
+            items.file(name, file.permissions, file.bytes.clone(), &file.why);
+        }
+        for (name, bytes) in files {
+            items.file(name, 0o644, bytes.clone(), "the rehearsal");
+        }
+        // Read once by the kernel, from a file in memory: smaller takes longer.
+        image::pack(&items.into_items(), ImageCompression::None)
+    }
+}
+
+impl Run<'_> {
+    /// Crashes the machine and waits for its restart; how long that took.
+    fn crash(&self, prepared: &Prepared) -> Result<Result<Duration, Failure>, Mistakes> {
+        let kernel = &self.stage.rehearsal.kernel;
+        let bytes = fs::read(kernel)
+            .map_err(|error| Mistake::new(format!("reading {}: {error}", kernel.display())))?;
+        let image = self.image(&[
+            (guest::KERNEL, bytes),
+            (guest::IMAGE, prepared.bytes.clone()),
+        ])?;
+        let console = self.folder.join("console.log");
+        let arguments = format!(
+            "{}=crash crashkernel={}M",
+            guest::VARIABLE,
+            self.crashkernel_mib
+        );
+        let start = || {
+            self.stage
+                .machine
+                .run(&image, &arguments, self.memory_mib, &self.devices, &console)
+        };
+        let mut crashed = start()?;
+        if crashed.hung_before(guest::BEGUN) {
+            crashed = start()?;
+        }
+        let why = if let Some(why) = crashed.line_of(guest::FAILED) {
+            why.to_owned()
+        } else if let Some(crash) = crashed.time_of(guest::CRASHING) {
+            if crashed.line_of("kdump: attempt 1 of 1 done").is_none() {
+                crashed.why_not()
+            } else if crashed.ended != Ended::ByItself {
+                "the dump was saved, but the machine did not restart".to_owned()
+            } else {
+                let _ = fs::remove_file(&image);
+                return Ok(Ok(crashed.end.saturating_sub(crash)));
+            }
+        } else {
+            "the first kernel did not get as far as the crash".to_owned()
+        };
+        Ok(Err(Failure { why, console }))
+    }
+
+    /// Reads back what is on the disk, in the machine: this one may not know the file system, nor be allowed to mount it.
+    fn read_disk(&self, prepared: &Prepared) -> Result<Result<ReadBack, Failure>, Mistakes> {
+        let modules = &prepared.closure.modules;
+        let list: String = modules
+            .iter()
+            .map(|module| format!("{}\n", module.name))
+            .collect();
+        let paths: Vec<String> = modules
+            .iter()
+            .map(|module| guest::module_path(&module.name))
+            .collect();
+        let mut files = vec![
+            (guest::MODULES, list.into_bytes()),
+            (guest::READER, self.stage.reader_path.clone().into_bytes()),
+            (guest::WHERE, StandIn::reading_list(prepared).into_bytes()),
+        ];
+        for (path, module) in paths.iter().zip(modules) {
+            files.push((path, module.bytes.clone()));
+        }
+        let image = self.image(&files)?;
+        let console = self.folder.join("check.log");
+        let checked = self.stage.machine.run(
+            &image,
+            &format!("{}=check", guest::VARIABLE),
+            self.memory_mib,
+            &self.devices,
+            &console,
+        )?;
+        let _ = fs::remove_file(&image);
+        if checked.line_of(guest::GOOD).is_some() {
+            return Ok(Ok(ReadBack {
+                found: checked.lines_of(guest::FOUND),
+                init_peak_kib: checked
+                    .line_of(guest::PEAK)
+                    .and_then(|text| text.trim().parse().ok()),
+            }));
+        }
+        let why = checked
+            .line_of(guest::FAILED)
+            .unwrap_or("the dump could not be read back");
+        Ok(Err(Failure {
+            why: why.to_owned(),
+            console,
+        }))
+    }
+
+    /// Reads back what the server was given.
+    fn read_server(&self, dumps: &Path) -> Result<ReadBack, Failure> {
+        let mut read_back = ReadBack {
+            found: Vec::new(),
+            init_peak_kib: None,
+        };
+        let verified = guest::verify(dumps, &self.stage.reader_path, &mut |found, peak| {
+            read_back.found.push(found);
+            read_back.init_peak_kib = peak.or(read_back.init_peak_kib);
+        });
+        match verified {
+            Ok(()) => {
+                let _ = fs::remove_dir_all(dumps);
+                Ok(read_back)
+            }
+            Err(mistake) => Err(Failure {
+                why: mistake.to_string(),
+                console: self.folder.join("console.log"),
+            }),
+        }
+    }
+
+    fn image(&self, files: &[(&str, Vec<u8>)]) -> Result<PathBuf, Mistake> {
+        let path = self.folder.join("first.img");
+        let bytes = self.stage.first_image(files)?;
+        fs::write(&path, bytes)
+            .map_err(|error| Mistake::new(format!("writing {}: {error}", path.display())))?;
+        Ok(path)
+    }
+}
+
+/// The program that reads dumps back: the one beside this, else the installed one.
+fn reader(own: &Path) -> Result<String, Mistake> {
+    let beside = own.with_file_name("vmcore");
+    FOLDERS
+        .iter()
+        .map(|folder| Path::new(folder).join("vmcore"))
+        .fold(beside.is_file().then_some(beside), |found, path| {
+            found.or_else(|| path.is_file().then_some(path))
+        })
+        .map(|path| path.display().to_string())
+        .ok_or_else(|| {
+            Mistake::new(
+                "there is no `vmcore` beside this program nor in the system's folders, which reads the dumps back; install it",
+            )
+        })
+}
+
+/// A name of a file for a target.
+fn file_name(target: &str) -> String {
+    target
+        .trim_start_matches('/')
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_has_a_name_for_files() {
+        assert_eq!(file_name("/dev/vg0/var"), "dev-vg0-var");
+    }
+}
