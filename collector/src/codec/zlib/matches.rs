@@ -11,7 +11,7 @@ const WORD: usize = 8;
 pub(super) const MAX_MATCH: usize = 258;
 /// The longest pattern whose repetition is seen at once: `struct page` has 64 bytes.
 const PATTERN: usize = 64;
-/// What short matches are looked for at besides the last match's distance: where numbers of 32 bits follow each other.
+/// Matches of three bytes are looked for at this distance only, which is that of numbers of 32 bits.
 const NEAR: usize = 4;
 /// So many bytes without a match are all looked at. Behind them places are left out, more and more: where nothing was found
 /// for so long, little will be.
@@ -26,7 +26,8 @@ const MOST: usize = (CHUNK - 1) / 3 + 1;
 const THREE: u64 = 0xff_ffff;
 /// Its first five, the shortest match that is looked for anywhere.
 const FIVE: u64 = 0xff_ffff_ffff;
-const SECOND_AND_THIRD: u64 = 0xff_ff00;
+/// Those that are equal in any match at the last distance, whether it begins with the first byte or the second.
+const SECOND_TO_FOURTH: u64 = 0xffff_ff00;
 
 /// Some literals, then a match; the last one of a chunk has no match.
 ///
@@ -268,7 +269,7 @@ impl Matches {
                 // Bytes that are the same are zeros.
                 let mut differing = word ^ self.word(at - distance);
                 let mut known = WORD;
-                if differing & SECOND_AND_THIRD == 0
+                if differing & SECOND_TO_FOURTH == 0
                     && (differing as u8 == 0 || differing >> 8 == 0)
                 {
                     self.heads[hash(word)] = at as u16;
