@@ -4,11 +4,16 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use collector::kdump::{DumpfileSource, Reader};
 use collector::{IoError, OPEN_BYTES, Source, Vmcore, flattened, vmcore};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, SeekFrom as Place, seek};
+use rustix::io::Errno;
 
 use super::kcore::{Kcore, is_kcore};
 use super::stream::Stream;
@@ -18,11 +23,19 @@ const MAX_SEGMENTS: usize = 1 << 20;
 /// Bytes of a program header.
 const ELF_HEADER_BYTES: u64 = 32;
 
-/// A file on this machine.
+/// For a shorter read it takes longer to ask whether there is anything than to read it.
+const WORTH_ASKING: usize = 64 << 10;
+
+/// A file on this machine. Of a sparse one, what it has no blocks for is not read.
 #[derive(Debug)]
 pub(crate) struct FileSource {
     file: File,
     size_bytes: u64,
+    /// The file once more, to ask for its holes.
+    again: Option<OwnedFd>,
+    /// Bytes of which it is known whether they are a hole.
+    asked: Range<u64>,
+    is_hole: bool,
 }
 
 impl FileSource {
@@ -35,7 +48,41 @@ impl FileSource {
             0 => file.seek(SeekFrom::End(0)).unwrap_or(0),
             bytes => bytes,
         };
-        Ok(Self { file, size_bytes })
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let again = rustix::fs::open(path.as_os_str().as_bytes(), flags, Mode::empty());
+        Ok(Self {
+            file,
+            size_bytes,
+            // It can do without.
+            again: again.ok(),
+            asked: 0..0,
+            is_hole: false,
+        })
+    }
+
+    /// Whether so many bytes from `offset` on are zeros because the file has nothing there.
+    fn is_hole(&mut self, offset: u64, bytes: usize) -> bool {
+        if !self.asked.contains(&offset) {
+            self.ask(offset);
+        }
+        let end = offset.checked_add(bytes as u64);
+        self.is_hole && end.is_some_and(|end| end <= self.asked.end)
+    }
+
+    /// Finds out where the hole ends that this byte is in, or where the next one begins.
+    fn ask(&mut self, offset: u64) {
+        let find = |place| {
+            let file = self.again.as_ref().ok_or(Errno::BADF)?;
+            seek(file, place)
+        };
+        let (end, is_hole) = match find(Place::Data(offset)) {
+            Ok(data) if data > offset => (data, true),
+            Ok(_) => (find(Place::Hole(offset)).unwrap_or(u64::MAX), false),
+            Err(Errno::NXIO) => (self.size_bytes, true),
+            // A device, or a file system that knows no holes.
+            Err(_) => (u64::MAX, false),
+        };
+        (self.asked, self.is_hole) = (offset..end, is_hole);
     }
 }
 
@@ -45,6 +92,10 @@ impl Source for FileSource {
     }
 
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        if buf.len() >= WORTH_ASKING && self.is_hole(offset, buf.len()) {
+            buf.fill(0);
+            return Ok(());
+        }
         self.file
             .read_exact_at(buf, offset)
             .map_err(|error| io_error(&error))
@@ -92,6 +143,13 @@ impl Source for Plain {
             Self::File(file) => file.read_at(offset, buf),
             Self::Stream(stream) => stream.read_at(offset, buf),
             Self::Kcore(kcore) => kcore.read_at(offset, buf),
+        }
+    }
+
+    fn hole(&mut self, offset: u64, end: u64) -> Option<(u64, u64)> {
+        match self {
+            Self::Stream(stream) => stream.hole(offset, end),
+            Self::File(_) | Self::Kcore(_) => None,
         }
     }
 
@@ -162,7 +220,7 @@ impl Source for Input {
 
     fn hole(&mut self, offset: u64, end: u64) -> Option<(u64, u64)> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(plain) => plain.hole(offset, end),
             Self::Dumpfile(dumpfile) => dumpfile.hole(offset, end),
         }
     }
@@ -209,4 +267,42 @@ pub(crate) type Dumpfile = Reader<'static, Plain>;
 pub(crate) fn open_dumpfile(path: &Path, bytes: Bytes) -> Result<Dumpfile, String> {
     let memory = vec![0; Dumpfile::MEMORY_BYTES].leak();
     Reader::open_part(bytes.source, memory).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_of_a_file_are_zeros_and_what_is_between_them_is_read() {
+        const STEP: u64 = 1 << 20;
+        let path = std::env::temp_dir().join(format!("vmcore-holes-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        for number in 1..4 {
+            let place = number * 4 * STEP;
+            file.write_all_at(&vec![number as u8; STEP as usize], place)
+                .unwrap();
+        }
+        file.set_len(20 * STEP).unwrap();
+        let mut source = FileSource::open(&path).unwrap();
+        let mut found_hole = false;
+        let mut buf = vec![9; STEP as usize / 2];
+        // Forwards, and backwards over what was asked before.
+        for half in (0..40).chain((0..40).rev()) {
+            let offset = half * STEP / 2;
+            source.read_at(offset, &mut buf).unwrap();
+            let number = match half {
+                8 | 9 | 16 | 17 | 24 | 25 => half / 8,
+                _ => 0,
+            };
+            assert!(buf.iter().all(|&byte| byte == number as u8), "{half}");
+            found_hole |= source.is_hole;
+        }
+        // Over an edge, and over the end.
+        source.read_at(4 * STEP - STEP / 4, &mut buf).unwrap();
+        assert_eq!((buf[0], buf[buf.len() - 1]), (0, 1));
+        assert_eq!(source.read_at(20 * STEP - 9, &mut buf), Err(IoError::END));
+        std::fs::remove_file(&path).unwrap();
+        println!("the file system has holes: {found_hole}");
+    }
 }
