@@ -34,7 +34,8 @@ pub trait Source {
     }
 
     /// The first run of bytes from `offset` on and before `end` that this source cannot give, as they were left out of
-    /// it: its first byte and the one past its last. Only a dumpfile that is read as a vmcore has such holes.
+    /// it: its first byte and the one past its last. Only a dumpfile that is read as a vmcore has such holes, and a
+    /// stream of records that lie far apart.
     fn hole(&mut self, _offset: u64, _end: u64) -> Option<(u64, u64)> {
         None
     }

@@ -11,6 +11,11 @@ use collector::{IoError, Source};
 /// The most records that are kept: makedumpfile's are 64 KiB long, ours longer, so that they are a dump of 4 TiB.
 const MAX_RECORDS: usize = 1 << 26;
 
+/// No page is longer than this, and none that has a byte in a record begins or ends within a [`hole`](Source::hole).
+const MAX_PAGE_BYTES: u64 = 1 << 16;
+/// Shorter gaps between records are zeros like the others, and not worth looking for.
+const HOLE_BYTES: u64 = 1 << 20;
+
 /// The file that a flattened file stands for.
 #[derive(Debug)]
 pub(crate) struct Stream<S> {
@@ -101,6 +106,27 @@ impl<S: Source> Source for Stream<S> {
         last.map_or(0, |(start, (bytes, _))| start + bytes)
     }
 
+    /// A long gap between records: nobody wrote what belongs there, so that to go through its pages would take a time that has
+    /// nothing to do with the length of the file.
+    fn hole(&mut self, offset: u64, end: u64) -> Option<(u64, u64)> {
+        let before = self.pieces.range(..=offset).next_back();
+        let mut from = before.map_or(0, |(start, (bytes, _))| start + bytes);
+        for (&start, &(bytes, _)) in self.pieces.range(offset.saturating_add(1)..) {
+            if from >= end {
+                break;
+            }
+            if start - from >= HOLE_BYTES {
+                let hole = (from + MAX_PAGE_BYTES).max(offset);
+                let hole_end = (start - MAX_PAGE_BYTES).min(end);
+                if hole < hole_end {
+                    return Some((hole, hole_end));
+                }
+            }
+            from = start + bytes;
+        }
+        None
+    }
+
     fn read_at(&mut self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), IoError> {
         if offset.saturating_add(buf.len() as u64) > self.size_bytes() {
             return Err(IoError::END);
@@ -130,5 +156,64 @@ impl<S: Source> Source for Stream<S> {
             buf = &mut buf[length..];
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bytes(Vec<u8>);
+
+    impl Source for Bytes {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+            let start = usize::try_from(offset).map_err(|_| IoError::END)?;
+            let bytes = self.0.get(start..).and_then(|rest| rest.get(..buf.len()));
+            buf.copy_from_slice(bytes.ok_or(IoError::END)?);
+            Ok(())
+        }
+    }
+
+    /// A flattened file with records of one byte each at these places.
+    fn stream(offsets: &[u64]) -> Stream<Bytes> {
+        let mut bytes = b"makedumpfile".to_vec();
+        bytes.resize(16, 0);
+        bytes.extend([1_u64.to_be_bytes(), 1_u64.to_be_bytes()].concat());
+        bytes.resize(HEADER_BYTES, 0);
+        for offset in offsets {
+            bytes.extend([offset.to_be_bytes(), 1_u64.to_be_bytes()].concat());
+            bytes.push(7);
+        }
+        bytes.extend([0xff; RECORD_BYTES]);
+        Stream::open(Bytes(bytes)).unwrap()
+    }
+
+    #[test]
+    fn long_gaps_are_holes_and_short_ones_zeros() {
+        let far = 1 << 40;
+        let mut stream = stream(&[0, HOLE_BYTES, far, far + 2 * HOLE_BYTES]);
+        assert!(stream.is_complete());
+        assert_eq!(stream.size_bytes(), far + 2 * HOLE_BYTES + 1);
+        let first = (HOLE_BYTES + 1 + MAX_PAGE_BYTES, far - MAX_PAGE_BYTES);
+        for offset in [0, 5, HOLE_BYTES, HOLE_BYTES + 9] {
+            assert_eq!(stream.hole(offset, u64::MAX), Some(first), "{offset}");
+        }
+        // Part of one, up to an end and from within it.
+        assert_eq!(stream.hole(0, 1 << 30), Some((first.0, 1 << 30)));
+        assert_eq!(stream.hole(1 << 30, 1 << 31), Some((1 << 30, 1 << 31)));
+        let second = (
+            far + 1 + MAX_PAGE_BYTES,
+            far + 2 * HOLE_BYTES - MAX_PAGE_BYTES,
+        );
+        assert_eq!(stream.hole(far - 9, u64::MAX), Some(second));
+        assert_eq!(stream.hole(0, HOLE_BYTES), None);
+        assert_eq!(stream.hole(far + 2 * HOLE_BYTES, u64::MAX), None);
+        let mut byte = [1];
+        stream.read_at(1 << 30, &mut byte).unwrap();
+        assert_eq!(byte, [0]);
     }
 }

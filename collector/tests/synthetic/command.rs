@@ -327,6 +327,53 @@ fn flattened_dumps_are_turned_back_and_read_as_they_are() {
     }
 }
 
+/// Memory up to 32 GiB, of which the stream has a page at the end and the machine's at the beginning: what lies between was
+/// never written, and is neither read nor described page by page.
+#[test]
+fn a_record_far_behind_the_others_makes_no_pages_of_what_is_between() {
+    let folder = Folder::new("far-record");
+    let mut core = folder.read("core");
+    let headers = usize::from(u16::from_le_bytes([core[56], core[57]]));
+    let field = |at: usize| u64::from_le_bytes(core[at..at + 8].try_into().unwrap());
+    // Of all segments, the one that is highest in memory.
+    let last = (0..headers).map(|number| 64 + 56 * number);
+    let last = last.max_by_key(|&at| field(at + 24)).unwrap();
+    let offset = field(last + 8);
+    let far = offset + (1 << 35);
+    for at in [last + 32, last + 40] {
+        core[at..at + 8].copy_from_slice(&((1_u64 << 35) + 4096).to_le_bytes());
+    }
+    let mut stream = b"makedumpfile".to_vec();
+    stream.resize(16, 0);
+    stream.extend([1_u64.to_be_bytes(), 1_u64.to_be_bytes()].concat());
+    stream.resize(4096, 0);
+    for (offset, data) in [(0, core.as_slice()), (far, &[7; 4096])] {
+        stream.extend([offset.to_be_bytes(), (data.len() as u64).to_be_bytes()].concat());
+        stream.extend(data);
+    }
+    stream.extend([0xff; 16]);
+    folder.write("flat", &stream);
+    folder.good("-d 0 core direct");
+    folder.good("-d 0 flat far");
+    let (direct, far) = (folder.read("direct"), folder.read("far"));
+    // Two bits for each page of 32 GiB are 2 MiB.
+    assert!(far.len() < direct.len() + (4 << 20), "{} bytes", far.len());
+    let (direct, far) = (Dumpfile::read(&direct), Dumpfile::read(&far));
+    let highest = direct.pages.last_key_value().unwrap().0;
+    let above = far.pages.range(highest + 1..);
+    let sevens = above
+        .flat_map(|(_, (_, page))| page)
+        .filter(|&&byte| byte == 7);
+    assert!(sevens.count() >= 4096);
+    for (pfn, (_, page)) in &direct.pages {
+        assert!(far.pages[pfn].1 == *page, "pfn {pfn:#x}");
+    }
+    // What the file has behind the segment's beginning, the page far away, and some at either side of the gap.
+    let most = (core.len() as u64 - offset) / 4096 + 36;
+    let more = far.pages.len() - direct.pages.len();
+    assert!(more > 0 && more as u64 <= most, "{more} pages more");
+}
+
 #[test]
 fn a_stream_that_is_cut_short_becomes_an_incomplete_dump() {
     let folder = Folder::new("cut-stream");
