@@ -90,6 +90,9 @@ impl<'a> Case<'a> {
         cycle.memory_mib = self.memory_mib;
         self.crashkernel.clone_into(&mut cycle.crashkernel);
         cycle.first.crash = self.crash;
+        if self.crash == Crash::SysrqWhileWriting {
+            cycle.first.modules = vec!["virtio_pci", "virtio_blk", "ext4"];
+        }
         self.prepare.clone_into(&mut cycle.first.prepare);
         let ram = self
             .page_exact

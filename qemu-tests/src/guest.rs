@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cpio::Cpio;
-use crate::crash::Crash;
+use crate::crash::{Crash, crasher};
 use crate::run::stdout;
 use crate::setup::{self, Kernel};
 
@@ -115,6 +115,9 @@ pub fn initramfs(
     }
     cpio.program("sbin/kexec", &read(kexec)?);
     cpio.file("harness/crash", first.crash.script().as_bytes());
+    if first.crash.needs_module() {
+        cpio.file("harness/crasher.ko", &read(&crasher(kernel)?)?);
+    }
     cpio.file("harness/cmdline", appended.as_bytes());
     cpio.file("harness/vmlinuz", &read(&kernel.image())?);
     cpio.file("harness/capture.img", &read(capture_image)?);

@@ -49,6 +49,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("dropbear", "dropbear-bin"),
     ("cc", "gcc"),
+    // The module that crashes is built by it.
+    ("make", "make"),
     // libFuzzer is C++.
     ("c++", "g++"),
 ];

@@ -23,6 +23,8 @@ use crate::setup;
 /// The longest that a reader may take. crash needs a quarter of a minute on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// How the addresses of modules' code begin. Source: Linux 6.12 `Documentation/arch/x86/x86_64/mm.rst`.
+const MODULE_AREA: &str = "0xffffffffc";
 /// How many frames the panicking task's stack must have: the panic itself, and who called it.
 const FRAMES: usize = 3;
 
@@ -140,7 +142,12 @@ pub fn drgn(dump: &Path, vmlinux: &Path) -> Result<Verdict> {
     verdict.task = said["task"]
         .as_str()
         .map(|task| (task.to_owned(), count("cpu") as u32));
-    if verdict.stack.len() < FRAMES {
+    // A module's frames need the module's own file, which drgn is not given.
+    let is_in_module = verdict
+        .stack
+        .first()
+        .is_some_and(|frame| frame.starts_with(MODULE_AREA));
+    if verdict.stack.len() < FRAMES && !is_in_module {
         verdict.problems.push(format!(
             "only {} frames of the panicking task",
             verdict.stack.len()
