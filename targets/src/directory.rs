@@ -15,7 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 /// What a file is called until it is complete.
-const INCOMPLETE: &str = "-incomplete";
+pub(crate) const INCOMPLETE: &str = "-incomplete";
 /// How many dumps of one minute are kept apart.
 const MAX_SAME_DATE: u32 = 999;
 
@@ -77,6 +77,11 @@ impl<'f> Directory<'f> {
     #[must_use]
     pub const fn path(&self) -> &Text<255> {
         &self.path
+    }
+
+    /// Where it lies beside the others.
+    pub(crate) const fn parent(&self) -> &OwnedFd {
+        &self.parent
     }
 
     /// Creates the file `name` under its incomplete name.

@@ -26,6 +26,7 @@ pub mod layer;
 mod mount_options;
 pub mod net;
 pub mod nfs;
+mod old_dumps;
 mod output;
 pub mod partition_table;
 pub mod raw;
