@@ -102,6 +102,14 @@ fn once(job: &Job<'_>, memory: &mut [u8]) -> Outcome {
     if killed && (!outcome.left_behind || job.attempt.target.network().is_some()) {
         outcome.left_behind |= clear_away(job, outcome.ended);
     }
+    if killed && outcome.step == Step::Prune {
+        log!(
+            "attempt {}: {outcome}; the dump does not need it",
+            job.number + 1
+        );
+        // What it was to say stands there already.
+        outcome.ended = Ended::Done;
+    }
     outcome
 }
 

@@ -6,6 +6,7 @@
 )]
 
 use crate::attempt::{Place, Reason, reason};
+use crate::log;
 use collector::flattened::{Append, Flattened};
 use collector::{IoError, Sink};
 use core::cell::Cell;
@@ -82,6 +83,15 @@ pub trait Folder {
     /// What stands in the way.
     fn cut(file: &mut Self::File, size_bytes: u64) -> Result<(), IoError>;
 
+    /// Removes the oldest dumps beside this one until `dumps` are left with it. Where dumps do not lie beside each other
+    /// nothing is removed.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn keep_newest(&self, _dumps: u32, _tick: &mut dyn FnMut()) -> Result<(), Reason> {
+        Ok(())
+    }
+
     /// What is known of the last error besides its number.
     fn explanation(&self) -> Option<Reason> {
         None
@@ -109,6 +119,11 @@ impl Folder for Directory<'_> {
 
     fn cut(file: &mut FileSink, size_bytes: u64) -> Result<(), IoError> {
         file.cut(size_bytes)
+    }
+
+    fn keep_newest(&self, dumps: u32, tick: &mut dyn FnMut()) -> Result<(), Reason> {
+        self.keep_newest(dumps, tick, &mut |line| log!("{line}"))
+            .map_err(reason)
     }
 }
 

@@ -37,11 +37,13 @@ pub enum Step {
     Network = 9,
     /// Running a program of the administrator.
     Hook = 10,
+    /// Removing old dumps; the new one is complete.
+    Prune = 11,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Start,
         Self::Look,
         Self::Module,
@@ -53,6 +55,7 @@ impl Step {
         Self::Final,
         Self::Network,
         Self::Hook,
+        Self::Prune,
     ];
 
     /// The word for the log, and for the manifest's durations.
@@ -70,6 +73,7 @@ impl Step {
             Self::Final => "final",
             Self::Network => "network",
             Self::Hook => "hook",
+            Self::Prune => "prune",
         }
     }
 
@@ -88,6 +92,7 @@ impl Step {
             Self::Final => "the last step",
             Self::Network => "bringing up the network",
             Self::Hook => "running a hook",
+            Self::Prune => "removing old dumps",
         }
     }
 

@@ -151,7 +151,7 @@ const fn bound_s(deadlines: &Deadlines, step: Step) -> u32 {
         Step::Network => deadlines.network_s.saturating_add(GRACE_S),
         Step::Dump => deadlines.dump_s,
         Step::Hook => deadlines.hook_s.saturating_add(GRACE_S),
-        Step::Publish => deadlines.publish_s,
+        Step::Publish | Step::Prune => deadlines.publish_s,
         Step::Final => deadlines.final_s,
     }
 }

@@ -5,6 +5,7 @@
 //! which the builder takes UUIDs and labels with its own readers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -266,6 +267,22 @@ impl Machine {
             format!("root={node} console=ttyS0\n"),
         )?;
         Ok(())
+    }
+
+    /// Gives the host a program.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn give_program(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let place = self.host_root().join(path.trim_start_matches('/'));
+        if let Some(folder) = place.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&place, bytes)?;
+        Ok(fs::set_permissions(
+            &place,
+            fs::Permissions::from_mode(0o755),
+        )?)
     }
 
     /// Gives the host a busybox.

@@ -57,9 +57,15 @@ fn nodes_are_told_while_the_dump_goes_to_a_disk() -> Result<()> {
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
     let port = receiver.local_addr()?.port();
     let mut machine = Machine::new("fence-disk")?;
+    // What comes behind the dump takes longer than the time between two messages.
+    machine.give_program("/bin/sh", &fs::read(setup::busybox()?)?)?;
+    machine.give_program("/etc/kdump/after.sh", b"#!/bin/sh\nsleep 3\n")?;
     let (cycle, disk) = cycle(
         &mut machine,
-        &format!("fence_kdump_nodes db7 db8\nfence_kdump_args -p {port} -f auto -i 1 -v"),
+        &format!(
+            "fence_kdump_nodes db7 db8\nfence_kdump_args -p {port} -f auto -i 1 -v\n\
+             kdump_post /etc/kdump/after.sh"
+        ),
     )?;
     receiver.set_read_timeout(Some(Duration::from_secs(1)))?;
     let running = cycle.start()?;

@@ -2,7 +2,6 @@
 //! Programs of the administrator in a real capture: hooks, collectors, and what they need to run.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 use qemu_tests::cycle::Outcome;
@@ -17,25 +16,15 @@ const STAGE: Stage = Stage::SMALL;
 /// A machine that has a shell, which finds its other programs in itself.
 fn machine(name: &str) -> Result<Machine> {
     let machine = Machine::new(name)?;
-    program(&machine, "/bin/sh", &fs::read(setup::busybox()?)?)?;
+    machine.give_program("/bin/sh", &fs::read(setup::busybox()?)?)?;
     Ok(machine)
-}
-
-fn program(machine: &Machine, path: &str, bytes: &[u8]) -> Result<()> {
-    let place = machine.host_root().join(path.trim_start_matches('/'));
-    if let Some(folder) = place.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&place, bytes)?;
-    fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
-    Ok(())
 }
 
 /// A script that says its name, its arguments and `VMCORE`, and then does `more`.
 fn script(machine: &Machine, path: &str, more: &str) -> Result<()> {
     let text =
         format!("#!/bin/sh\necho \"<1>harness: ran {path} [$*] [$VMCORE]\" > /dev/kmsg\n{more}\n");
-    program(machine, path, text.as_bytes())
+    machine.give_program(path, text.as_bytes())
 }
 
 /// The programs that ran, in order.
@@ -69,13 +58,9 @@ fn hooks_run_around_the_dump_in_their_order() -> Result<()> {
     // A program with libraries: this machine's own `cat`, at its own places.
     fs::copy("/bin/cat", machine.host_root().join("bin/cat"))?;
     for library in libraries("/bin/cat")? {
-        program(&machine, &library, &fs::read(&library)?)?;
+        machine.give_program(&library, &fs::read(&library)?)?;
     }
-    program(
-        &machine,
-        "/opt/helper",
-        b"#!/bin/sh\n/bin/cat /proc/version\n",
-    )?;
+    machine.give_program("/opt/helper", b"#!/bin/sh\n/bin/cat /proc/version\n")?;
     let cycle = STAGE.cycle(
         &machine,
         &format!(
@@ -198,11 +183,7 @@ fn an_emergency_has_its_hooks_and_a_failed_dump_its_status() -> Result<()> {
 fn a_program_can_collect_what_init_would() -> Result<()> {
     let mut machine = machine("hooks-collector")?;
     let disk = machine.add(&STAGE.ext("ext4", 256))?;
-    program(
-        &machine,
-        "/opt/head",
-        b"#!/bin/sh\nhead -c 4096 \"$2\" > \"$3\"\n",
-    )?;
+    machine.give_program("/opt/head", b"#!/bin/sh\nhead -c 4096 \"$2\" > \"$3\"\n")?;
     let cycle = STAGE.cycle(
         &machine,
         &format!(

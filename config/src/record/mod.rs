@@ -12,6 +12,7 @@
 //! final_action reboot
 //! deadline device 180
 //! debug_mem_level 1
+//! keep_dumps 5
 //! module virtio_blk
 //! module scsi_mod max_luns=1
 //! hook kdump_pre /etc/kdump/before.sh
@@ -91,6 +92,8 @@ pub struct Record<'a> {
     pub deadlines: Deadlines,
     /// How much of its memory the capture kernel shows: 0 to 3.
     pub debug_mem_level: u8,
+    /// How many dumps stay where the new one goes, with that; 0 for all.
+    pub keep_dumps: u32,
     /// The modules in load order.
     pub modules: Vec<Module<'a>, MAX_MODULES>,
     /// The hooks in the order in which they run.

@@ -47,6 +47,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
     let (mut failure_action, mut final_action) = (None, None);
     let mut deadlines = Deadlines::DEFAULT;
     let mut debug_mem_level = None;
+    let mut keep_dumps = None;
     let (mut sending, mut nodes) = (None, Vec::new());
     let mut modules = Vec::new();
     let mut hooks = Vec::new();
@@ -111,6 +112,10 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                 let level = value.parse().ok().filter(|level| (1..=3).contains(level));
                 set(&mut debug_mem_level, level.ok_or(wrong)?, number, keyword)?;
             }
+            "keep_dumps" => {
+                let dumps = value.parse().ok().filter(|&dumps: &u32| dumps > 0);
+                set(&mut keep_dumps, dumps.ok_or(wrong)?, number, keyword)?;
+            }
             "hook" => {
                 let (kind, path) = value.split_once(' ').ok_or(wrong)?;
                 let kind = HookKind::from_word(kind)
@@ -162,6 +167,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         final_action: final_action.ok_or(RecordError::Missing("final_action"))?,
         deadlines,
         debug_mem_level: debug_mem_level.unwrap_or(0),
+        keep_dumps: keep_dumps.unwrap_or(0),
         modules,
         hooks,
         networks: lists.networks,

@@ -22,6 +22,7 @@ deadline hook 600
 deadline publish 300
 deadline final 30
 debug_mem_level 2
+keep_dumps 5
 module virtio_blk
 module scsi_mod max_luns=1 x=y
 hook kdump_pre /etc/kdump/before.sh
@@ -128,20 +129,20 @@ fn errors_name_their_line() {
     let broken = SAMPLE.replace("deadline stall 120", "deadline stall 0");
     assert_eq!(parse(&broken), Err(RecordError::Value(12, "stall 0")));
     let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
-    assert_eq!(parse(&broken), Err(RecordError::Keyword(18, "modul")));
+    assert_eq!(parse(&broken), Err(RecordError::Keyword(19, "modul")));
     let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-    assert_eq!(parse(&broken), Err(RecordError::Repeated(37, "path")));
+    assert_eq!(parse(&broken), Err(RecordError::Repeated(38, "path")));
     let broken = SAMPLE.replace(" layers 0 1\n", " layers 0 2\n");
     assert_eq!(parse(&broken), Err(RecordError::Missing("layer")));
     let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
     assert_eq!(
         parse(&broken),
-        Err(RecordError::Value(24, "address eth0 dhcp"))
+        Err(RecordError::Value(25, "address eth0 dhcp"))
     );
     let broken = SAMPLE.replace("fence_node 0 10.0.2.9", "fence_node 1 10.0.2.9");
     assert_eq!(
         parse(&broken),
-        Err(RecordError::Value(27, "1 10.0.2.9 10.0.2.9"))
+        Err(RecordError::Value(28, "1 10.0.2.9 10.0.2.9"))
     );
     let broken = SAMPLE.replace("fence_kdump 7411 5 3\n", "");
     assert_eq!(

@@ -21,6 +21,9 @@ impl fmt::Display for Record<'_> {
         if self.debug_mem_level > 0 {
             writeln!(f, "debug_mem_level {}", self.debug_mem_level)?;
         }
+        if self.keep_dumps > 0 {
+            writeln!(f, "keep_dumps {}", self.keep_dumps)?;
+        }
         for module in &self.modules {
             write!(f, "module {}", module.name)?;
             if !module.options.is_empty() {

@@ -121,7 +121,24 @@ impl Run<'_> {
         let place = self.local_path(directory.path().as_str(), dump_name, result.is_err());
         self.after_the_dump(result.is_ok(), &place);
         result?;
-        Ok(directory.place())
+        let place = directory.place();
+        self.keep_newest(directory, &place);
+        Ok(place)
+    }
+
+    /// Removes dumps that are too old, now that the new one is complete and on the disk. Whatever becomes of that, the
+    /// attempt is done.
+    fn keep_newest<D: Folder>(&mut self, directory: &D, place: &Place) {
+        let dumps = self.job.record.keep_dumps;
+        if dumps == 0 {
+            return;
+        }
+        self.job.report.set_text(format_args!("{place}"));
+        self.enter(Step::Prune);
+        let report = self.job.report;
+        if let Err(why) = directory.keep_newest(dumps, &mut || report.beat()) {
+            log!("keep_dumps {dumps}: {why}; the dump does not need it");
+        }
     }
 
     /// Saves the crashed kernel's log, synced and under its name. None when the log cannot be read: that is no reason to
