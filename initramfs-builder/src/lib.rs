@@ -39,6 +39,7 @@ pub mod resolve;
 
 use compress::ImageCompression;
 use conf::Directives;
+use conf::settings::Dialect;
 use config::FailureAction;
 use error::{Mistake, Mistakes};
 use host::Host;
@@ -95,12 +96,13 @@ pub fn prepare(request: &Request) -> Result<Prepared, Mistakes> {
     prepare_for(request, &directives, &host)
 }
 
-/// Reads `kdump.conf`.
+/// Reads a configuration in whatever dialect it is: `kdump.conf`, or the settings of SUSE or Debian.
 ///
 /// # Errors
 /// It cannot be read, or has mistakes.
 pub fn read_conf(path: &Path) -> Result<Directives, Mistakes> {
-    conf::parse(&path.display().to_string(), &read(path)?)
+    let text = read(path)?;
+    conf::settings::parse(&path.display().to_string(), &text, Dialect::of(&text))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Mistake> {

@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 use initramfs_builder::compress::ImageCompression;
+use initramfs_builder::conf::settings::{self, Dialect};
 use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
 use initramfs_builder::proof::{self, Kind as ProofKind, Proof};
 use initramfs_builder::rehearsal::{Acceleration, Rehearsal};
-use initramfs_builder::{Request, conf, image, plan, prepare, rehearsal};
+use initramfs_builder::{Request, conf, image, plan, prepare, read_conf, rehearsal};
 use lexopt::prelude::*;
 use std::fs;
 use std::io::{self, Write};
@@ -16,16 +17,24 @@ use std::process::ExitCode;
 
 /// The configuration of the machine.
 const CONF: &str = "/etc/kdump.conf";
+/// What stands in its place on machines of Debian and SUSE.
+const DEBIAN_CONF: &str = "/etc/default/kdump-tools";
+const SUSE_CONF: &str = "/etc/sysconfig/kdump";
+/// A key that only SUSE's file has; on RHEL there is another one of that name.
+const SUSE_KEY: &str = "KDUMP_SAVEDIR";
 
 const HELP: &str = "\
 Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the kdump initramfs
        mkkdumprd plan [--conf FILE] --kver RELEASE [OPTION…]       show what it will do, and write nothing
        mkkdumprd selftest [--conf FILE] --kver RELEASE [OPTION…]   crash a virtual machine with this plan
        mkkdumprd estimate [--conf FILE] --kver RELEASE [OPTION…]   find how much memory crashkernel= has to reserve
+       mkkdumprd convert [--conf FILE] --to DIALECT                print the configuration as another kdump has it
        mkkdumprd ls IMAGE                                          list what is in an image
        mkkdumprd cat IMAGE FILE                                    print one file of an image
 
-  --conf FILE              the configuration; /etc/kdump.conf without this option
+  --conf FILE              the configuration: kdump.conf, or the settings of SUSE's /etc/sysconfig/kdump or Debian's
+                           /etc/default/kdump-tools, which what is in it tells apart; without this option the first that
+                           is there of /etc/kdump.conf, /etc/default/kdump-tools and a SUSE's /etc/sysconfig/kdump
   --kver RELEASE           the capture kernel's release, as `uname -r` prints it
   --modules-dir DIR        the directory with its modules.dep; without this option lib/modules/RELEASE of the host
   --host-root DIR          the host's root directory, or a directory that describes a host
@@ -35,8 +44,10 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   --json                   with plan: the plan as JSON: kernel, hostname, zone, warnings, modules,
                            modules_have_signatures, built_in, deadlines_s, attempts (each with number, from,
                            is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else),
-                           fence_kdump, hooks, failure_action, final_action, root, image (compression, size_bytes, files)
+                           fence_kdump, hooks, keep_dumps, failure_action, final_action, root, image (compression,
+                           size_bytes, files)
                            with selftest and estimate: what came of it
+  --to rhel|suse|debian    with convert: whose words; what they cannot say is a warning
   --kernel FILE            with selftest and estimate: the kernel; /boot/vmlinuz-RELEASE without this option
   --crashkernel MIB        with selftest and estimate: the reservation to begin with; 256 without this option
   --memory MIB             with selftest and estimate: the machine's memory beside the reservation; 1024 without this option
@@ -64,6 +75,7 @@ enum Command {
     Build(Request, PathBuf),
     Plan(Request, Form),
     Rehearse(Rehearse, Box<Rehearsal>, Form, bool),
+    Convert(PathBuf, Dialect),
     List(PathBuf),
     Cat(PathBuf, String),
 }
@@ -158,6 +170,7 @@ fn run(command: Command) -> Result<(), Mistakes> {
             }
             result
         }
+        Command::Convert(conf, dialect) => convert(&conf, dialect),
         Command::List(image) => list(&image),
         Command::Cat(image, file) => cat(&image, &file),
     }
@@ -202,6 +215,33 @@ fn estimate(rehearsal: &Rehearsal, form: Form) -> Result<(), Mistakes> {
         Form::Json => format!("{:#}\n", estimate.to_json()),
     };
     print(text.as_bytes())
+}
+
+fn convert(conf: &Path, dialect: Dialect) -> Result<(), Mistakes> {
+    let directives = read_conf(conf)?;
+    for at in &directives.warnings {
+        eprintln!(
+            "mkkdumprd: warning: {}:{}: {}",
+            directives.file, at.line, at.value
+        );
+    }
+    let written = settings::write(&directives, dialect);
+    for warning in &written.warnings {
+        eprintln!("mkkdumprd: warning: {warning}");
+    }
+    print(written.text.as_bytes())
+}
+
+/// The configuration of this machine.
+fn own_conf() -> PathBuf {
+    let is_suse = || fs::read_to_string(SUSE_CONF).is_ok_and(|text| text.contains(SUSE_KEY));
+    let conf = match () {
+        () if Path::new(CONF).exists() => CONF,
+        () if Path::new(DEBIAN_CONF).exists() => DEBIAN_CONF,
+        () if is_suse() => SUSE_CONF,
+        () => CONF,
+    };
+    conf.into()
 }
 
 fn list(image: &Path) -> Result<(), Mistakes> {
@@ -284,6 +324,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 continue;
             }
             Short('V') | Long("version") => return Ok(Command::Version),
+            Long("to") => (&mut options.to, "--to"),
             Long("conf") => (&mut options.conf, "--conf"),
             Long("kver") => (&mut options.kernel, "--kver"),
             Long("modules-dir") => (&mut options.modules, "--modules-dir"),
@@ -316,6 +357,8 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         );
     }
     match operands.as_slice() {
+        ["convert"] => options.conversion(),
+        _ if options.to.is_some() => Err("--to is for convert".into()),
         [] if options.json => Err("--json is for plan, selftest and estimate".into()),
         [] => {
             let output = options.output.take().ok_or("-o IMAGE is missing")?;
@@ -350,7 +393,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         ["cat", image, file] => Ok(Command::Cat(image.into(), (*file).to_owned())),
         ["cat", ..] => Err("cat takes an image and a file in it".into()),
         [other, ..] => Err(format!(
-            "unknown command `{other}`; there are plan, selftest, estimate, ls and cat"
+            "unknown command `{other}`; there are plan, selftest, estimate, convert, ls and cat"
         )
         .into()),
     }
@@ -366,6 +409,7 @@ struct Options {
     compress: Option<String>,
     output: Option<String>,
     json: bool,
+    to: Option<String>,
     rehearse: RehearsalOptions,
 }
 
@@ -389,6 +433,7 @@ impl Options {
             &self.init,
             &self.compress,
             &self.output,
+            &self.to,
         ]
         .into_iter()
         .any(Option::is_some)
@@ -438,6 +483,21 @@ impl Options {
         })
     }
 
+    fn conversion(mut self) -> Result<Command, lexopt::Error> {
+        let (conf, to) = (self.conf.take(), self.to.take());
+        if self.any() {
+            return Err("convert takes --conf and --to only".into());
+        }
+        let word = to.ok_or("--to rhel, suse or debian is missing")?;
+        let dialect = Dialect::from_word(&word).ok_or_else(|| {
+            format!("--to cannot be `{word}`; accepted are rhel, suse and debian")
+        })?;
+        Ok(Command::Convert(
+            conf.map_or_else(own_conf, PathBuf::from),
+            dialect,
+        ))
+    }
+
     fn request(self) -> Result<Request, lexopt::Error> {
         let path = |given: Option<String>, otherwise: &str| {
             PathBuf::from(given.unwrap_or_else(|| otherwise.to_owned()))
@@ -449,7 +509,7 @@ impl Options {
             })?,
         };
         Ok(Request {
-            conf: path(self.conf, CONF),
+            conf: self.conf.map_or_else(own_conf, PathBuf::from),
             kernel: self.kernel.ok_or("--kver RELEASE is missing")?,
             modules_directory: self.modules.map(PathBuf::from),
             host_root: path(self.host, "/"),
@@ -499,6 +559,16 @@ mod tests {
             (&["selftest", "--kver", "1", "-o", "x"], "take no -o"),
             (&["--man", "kdump.cnf"], "with kdump.conf"),
             (&["cat", "x"], "an image and a file"),
+            (&["convert"], "--to rhel, suse or debian is missing"),
+            (&["convert", "--to", "bsd"], "`bsd`"),
+            (
+                &["convert", "--to", "suse", "--json"],
+                "--conf and --to only",
+            ),
+            (
+                &["plan", "--kver", "1", "--to", "suse"],
+                "--to is for convert",
+            ),
             (&["frob"], "unknown command `frob`"),
             (&["--kver", "1", "--kver", "2"], "--kver is given twice"),
             (&["--kver", "1", "-o", "x", "--compress", "lzo"], "`lzo`"),
@@ -518,7 +588,7 @@ mod tests {
         }
         assert_eq!(
             manual::completion::commands(HELP),
-            ["plan", "selftest", "estimate", "ls", "cat"]
+            ["plan", "selftest", "estimate", "convert", "ls", "cat"]
         );
         let script = manual::completion::bash("mkkdumprd", HELP);
         assert!(

@@ -76,6 +76,14 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
     write_fence(text, resolved)?;
     write_hooks(text, resolved)?;
     writeln!(text, "\nWhen an attempt succeeds")?;
+    if resolved.keep_dumps > 0 {
+        writeln!(
+            text,
+            "  the oldest dumps beside the new one are removed until {} are left, for at most {}",
+            resolved.keep_dumps,
+            Seconds(bounds.publish_s)
+        )?;
+    }
     writeln!(text, "  {}", final_action(resolved.final_action))?;
     writeln!(text, "\nWhen every attempt failed")?;
     writeln!(text, "  {}", failure_action(resolved))?;

@@ -16,13 +16,13 @@
 //! | 9 | a remote file gets its name before it is synced | the sync comes before the rename in `targets` `ssh/remote.rs`; open: nothing cuts a server's power in a test |
 //! | 10 | a raw target is not waited for | QEMU `failure.rs`, `a_device_that_comes_late_is_waited_for`; raw targets wait by the same code |
 //! | 11 | the status of a pipe depends on which shell runs | there is no shell |
-//! | 12 | a raw dump that was cut short is dropped without a word | open: raw targets hold no mark yet |
+//! | 12 | a raw dump that was cut short is dropped without a word | `collector` `save_raw.rs`, `a_cut_dump_is_saved_under_its_incomplete_name`; QEMU `raw.rs`, `a_disk_that_fails_midway_leaves_what_it_took` |
 //! | 13 | a raw target with a file system on it is only warned about | here: [`a_raw_target_that_holds_something_is_refused`] |
 //! | 14 | a `#` cuts a value inside quotes | here: [`a_hash_inside_quotes_or_a_word_is_part_of_the_value`] |
 //! | 15 | room is compared with all memory at build time, and never again | QEMU `failure.rs`, `a_full_disk_keeps_what_fitted_under_its_incomplete_name`, and `raw.rs`, `a_disk_that_is_too_small_for_the_copy_is_not_touched` |
 //! | 16 | an estimate from compressed sizes and another kernel's modules | there is no estimate; the plan has the sizes that are loaded: here [`the_plan_has_the_sizes_that_are_loaded`] |
 //! | 17 | one format is announced, another is written | here: [`the_plan_announces_what_the_record_says`] |
-//! | 18 | old dumps go before the new one is safe | nothing is removed; `keep_dumps` is refused: here [`what_cannot_be_obeyed_is_refused_and_not_passed_over`] |
+//! | 18 | old dumps go before the new one is safe | QEMU `keep_dumps.rs`, `the_oldest_dumps_go_when_the_new_one_is_complete` |
 //! | 19 | passwords lie in the image, readable by all | here: [`the_image_is_for_root_alone`]; there are no passwords |
 //! | 20 | a server that does not answer a ping is taken for dead | nothing pings, the server's own answer counts; `ssh_client.rs`, `a_slow_server_is_waited_for` |
 //! | 21 | a server's address is frozen when the image is built | the name is asked for again at the crash; the tests of `targets` `net/resolve.rs` |
@@ -41,7 +41,7 @@ use initramfs_builder::resolve::{Resolved, resolve};
 use initramfs_builder::{image, plan};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A host in a folder.
@@ -92,6 +92,79 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The Rust files of the workspace with this name.
+fn sources(name: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<PathBuf> = [
+        "collector",
+        "init",
+        "initramfs-builder",
+        "qemu-tests",
+        "targets",
+    ]
+    .iter()
+    .flat_map(|part| [root.join(part).join("src"), root.join(part).join("tests")])
+    .collect();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.ends_with(name) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_row_names_tests_that_exist() {
+    let text = include_str!("defects.rs");
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("//! | "))
+        .skip(1)
+        .collect();
+    assert_eq!(rows.len(), 21);
+    for row in rows {
+        let shown = row.rsplit(" | ").next().unwrap();
+        let mut file = "defects.rs";
+        let mut named = 0;
+        for word in shown.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                file = word;
+                continue;
+            }
+            let (start, is_cut) = match word.strip_suffix('…') {
+                Some(start) => (start, true),
+                None => (word, false),
+            };
+            if !start.contains('_') {
+                continue;
+            }
+            named += 1;
+            let wanted = format!("fn {start}{}", if is_cut { "" } else { "(" });
+            assert!(
+                sources(file)
+                    .iter()
+                    .any(|path| fs::read_to_string(path).unwrap().contains(&wanted)),
+                "{wanted} is not in any {file}: {row}"
+            );
+        }
+        // What has no place here to be wrong in needs no test.
+        let is_absent = shown.contains("there is no shell") || shown.contains("open: ");
+        assert!(
+            named > 0
+                || is_absent
+                || shown.contains("the tests of")
+                || shown.contains("a table of"),
+            "{row}"
+        );
     }
 }
 
@@ -245,7 +318,7 @@ fn the_plan_announces_what_the_record_says() {
 #[test]
 fn what_cannot_be_obeyed_is_refused_and_not_passed_over() {
     let tree = Tree::new();
-    for directive in ["keep_dumps 3", "encrypt_to key", "virtiofs tag"] {
+    for directive in ["encrypt_to key", "virtiofs tag"] {
         let said = tree.refusal(&format!("{directive}\nraw /dev/vda1"));
         assert!(said.contains("is not supported yet"), "{said}");
     }

@@ -27,6 +27,15 @@ pub enum Family {
 }
 
 impl Family {
+    /// The word of `-f`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
     /// The address is of this family.
     #[must_use]
     pub const fn has(self, address: &IpAddr) -> bool {

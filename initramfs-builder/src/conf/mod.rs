@@ -12,6 +12,7 @@ mod line;
 mod module;
 mod page;
 mod program;
+pub mod settings;
 mod spelling;
 mod target;
 
@@ -85,6 +86,10 @@ pub struct Directives {
     pub auto_reset_crashkernel: Option<At<bool>>,
     /// How much of its memory the capture kernel shows, 0 to 3.
     pub debug_mem_level: Option<At<u8>>,
+    /// How many dumps stay where the new one goes, with that.
+    pub keep_dumps: Option<At<u32>>,
+    /// What a person should know of the file: what has no effect, or another one than where it comes from.
+    pub warnings: Vec<At<String>>,
     /// What was given to dracut and has no meaning here.
     pub dracut_args: Vec<At<String>>,
 }
@@ -103,7 +108,7 @@ pub struct OnFailure {
 type Take = fn(&mut Directives, &Line<'_>) -> Result<(), String>;
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 40] = [
+const DIRECTIVES: [(&str, Take); 42] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -143,11 +148,13 @@ const DIRECTIVES: [(&str, Take); 40] = [
     ("force_no_rebuild", take_switch),
     ("auto_reset_crashkernel", take_switch),
     ("debug_mem_level", take_debug_mem_level),
+    ("keep_dumps", take_keep_dumps),
+    ("override_resettable", take_override_resettable),
     ("dracut_args", target::take_dracut_args),
 ];
 
 /// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 3] = ["virtiofs", "keep_dumps", "encrypt_to"];
+const NOT_YET: [&str; 2] = ["virtiofs", "encrypt_to"];
 
 /// The longest that `disk_timeout` and its like may be: a week, in seconds.
 const MOST_SECONDS: u32 = 7 * 24 * 3600;
@@ -202,9 +209,6 @@ fn take_line(directives: &mut Directives, number: u32, line: &[u8]) -> Result<()
         return Err(format!("the control character {odd:?} cannot stand here"));
     }
     let (word, value) = line.split_once(BLANKS).unwrap_or((line, ""));
-    let Some(&(_, take)) = DIRECTIVES.iter().find(|(known, _)| *known == word) else {
-        return Err(unknown_directive(word));
-    };
     take(
         directives,
         &Line {
@@ -214,6 +218,15 @@ fn take_line(directives: &mut Directives, number: u32, line: &[u8]) -> Result<()
             quoted,
         },
     )
+}
+
+/// Obeys one line.
+fn take(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    let known = DIRECTIVES.iter().find(|(known, _)| *known == line.word);
+    let Some((_, take)) = known else {
+        return Err(unknown_directive(line.word));
+    };
+    take(directives, line)
 }
 
 fn unknown_directive(word: &str) -> String {
@@ -354,6 +367,33 @@ fn take_debug_mem_level(directives: &mut Directives, line: &Line<'_>) -> Result<
         other => return Err(unknown_value(line.word, other, &["0", "1", "2", "3"])),
     };
     line.once(&mut directives.debug_mem_level, level)
+}
+
+/// The new dump is one of them.
+fn take_keep_dumps(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    const MOST: u32 = 10_000;
+    let accepted = format!("how many dumps stay, the new one among them: 1 to {MOST}");
+    let value = line.one(&accepted)?;
+    let dumps = value
+        .parse()
+        .ok()
+        .filter(|dumps| (1..=MOST).contains(dumps))
+        .ok_or_else(|| format!("`keep_dumps` cannot be `{value}`; accepted is {accepted}"))?;
+    line.once(&mut directives.keep_dumps, dumps)
+}
+
+/// RHEL 6 has it for disks behind controllers that its kernel could not reset.
+fn take_override_resettable(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    match line.one("1 or 0")? {
+        "0" => Ok(()),
+        "1" => {
+            directives.warnings.push(line.at(
+                "`override_resettable` has no effect: no target is refused for what its controller cannot do".to_owned(),
+            ));
+            Ok(())
+        }
+        other => Err(unknown_value(line.word, other, &["1", "0"])),
+    }
 }
 
 fn unknown_value(word: &str, value: &str, accepted: &[&str]) -> String {

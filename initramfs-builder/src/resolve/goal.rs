@@ -46,6 +46,8 @@ pub struct Resolved {
     pub attempts: Vec<Goal>,
     /// The machine's root, where the failure action starts it.
     pub root: Option<Root>,
+    /// How many dumps stay with the new one; 0 for all.
+    pub keep_dumps: u32,
     /// How much of its memory the capture kernel shows.
     pub debug_mem_level: u8,
     /// The hooks in the order in which they run.
@@ -406,6 +408,7 @@ impl Resolved {
             final_action: self.final_action,
             deadlines: self.deadlines,
             debug_mem_level: self.debug_mem_level,
+            keep_dumps: self.keep_dumps,
             modules,
             hooks,
             networks,

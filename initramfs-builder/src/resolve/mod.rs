@@ -142,6 +142,11 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
     }
     let module_options = work.module_options();
     let fence = work.fence();
+    for at in &directives.warnings {
+        work.warnings
+            .push(format!("{}:{}: {}", directives.file, at.line, at.value));
+    }
+    work.check_keep_dumps(&attempts);
     for arguments in &directives.dracut_args {
         work.warnings.push(format!(
             "{}:{}: `{}` is for dracut and has no meaning here",
@@ -182,6 +187,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             ssh_key: work.ssh_key,
             attempts,
             root,
+            keep_dumps: directives.keep_dumps.map_or(0, |at| at.value),
             debug_mem_level: directives.debug_mem_level.map_or(0, |at| at.value),
             hooks,
             programs: work.programs,
@@ -230,6 +236,43 @@ impl<'a> Work<'a> {
             place: Some((self.directives.file.clone(), line)),
             message,
         });
+    }
+
+    /// Old dumps are removed where they lie beside the new one and init can look through them.
+    fn check_keep_dumps(&mut self, attempts: &[Goal]) {
+        let Some(at) = self.directives.keep_dumps else {
+            return;
+        };
+        let (mut obeyed, mut others) = (false, Vec::new());
+        for goal in attempts {
+            let why = match goal.place {
+                Place::Filesystem { .. } | Place::Nfs { .. } => {
+                    obeyed = true;
+                    continue;
+                }
+                Place::Raw { .. } => "has one dump at a time",
+                Place::Ssh { .. } => {
+                    "is reached by ssh, by an account that need not be able to remove anything; have the server do it"
+                }
+            };
+            others.push(format!("{} {why}", goal.place.name()));
+        }
+        if obeyed {
+            for other in others {
+                self.warnings.push(format!(
+                    "{}:{}: `keep_dumps` has no effect there: {other}",
+                    self.directives.file, at.line
+                ));
+            }
+        } else if !others.is_empty() {
+            self.mistake(
+                at.line,
+                format!(
+                    "`keep_dumps` cannot be obeyed: {}; take the line out",
+                    others.join("; ")
+                ),
+            );
+        }
     }
 
     fn target(
