@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Parsers besides the collector's: what init reads of its record and of disks, and what the builder reads of the host.
 
+use std::sync::OnceLock;
+
+use collector::crc::crc32;
+use collector::raw::{self, CONTROL_BYTES, Control, Part, State, Stored};
 use config::{CollectOptions, NetworkSpec};
+use targets::layer::lvm::{Group, LvmError, PhysicalVolume};
+use targets::layer::md::Member;
 use targets::ssh::{UserKey, known_hosts};
 use targets::{partition_table, superblock};
 
 use crate::patches::{Base, Bytes};
+use crate::servers;
 
 /// The sample of the record's own tests.
 fn sample() -> &'static str {
@@ -119,6 +126,168 @@ pub(crate) fn disk_seeds() -> Vec<Vec<u8>> {
     (0..MARKS.len() as u8).map(|number| vec![number]).collect()
 }
 
+/// The CRC-32 of LVM, in another form than the reader's: begun with its number, and never turned round.
+fn lvm_crc(bytes: &[u8]) -> u32 {
+    !collector::crc::crc32(!0xf597_a6cf, bytes)
+}
+
+fn lvm_base() -> Base {
+    Base {
+        bytes: servers::lvm::physical_volume(7000, lvm_crc),
+        parts: vec![(512, 1024), (4096, 4608)],
+    }
+}
+
+/// A physical volume whose headers are changed, and have right checksums again.
+pub(crate) fn lvm(data: &[u8]) {
+    let mut bytes = lvm_base().changed(data);
+    for (at, covered) in [(528, 532..1024), (4096, 4100..4608)] {
+        let crc = lvm_crc(&bytes[covered]);
+        bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+    let Ok(Some(volume)) = PhysicalVolume::read(&mut Bytes(&bytes)) else {
+        return;
+    };
+    let mut memory = vec![0; 16 << 10];
+    if let Ok(text) = volume.metadata(&mut Bytes(&bytes), &mut memory) {
+        lvm_text(text.as_bytes());
+    }
+}
+
+pub(crate) fn lvm_seeds() -> Vec<Vec<u8>> {
+    lvm_base().seeds()
+}
+
+/// LVM's description of a volume group.
+pub(crate) fn lvm_text(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let Some(group) = Group::parse(text) else {
+        return;
+    };
+    let _ = group.physical_volumes().count();
+    for volume in [servers::lvm::ROOT, servers::lvm::FAST, servers::lvm::THIN] {
+        let mut end = 0;
+        let _ = group.segments::<LvmError>(volume, &mut |segment| {
+            assert_eq!(segment.start_sectors, end, "segments follow each other");
+            end = end.saturating_add(segment.sectors);
+            Ok(())
+        });
+    }
+}
+
+pub(crate) fn lvm_text_seeds() -> Vec<Vec<u8>> {
+    vec![servers::lvm::text().into_bytes()]
+}
+
+/// A member of an array. Source: Linux 6.12 `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`.
+fn md_base(sector: u64) -> Base {
+    let mut bytes = vec![0; 32 << 10];
+    let at = sector as usize * 512;
+    for (offset, value) in [
+        (0, 0xa92b_4efc_u64),
+        (4, 1),
+        (72, 1),
+        (92, 2),
+        (144, sector),
+        (160, 1),
+        (200, 7),
+        (220, 2),
+    ] {
+        let place = at + offset;
+        bytes[place..place + 4].copy_from_slice(&(value as u32).to_le_bytes());
+    }
+    bytes[at + 258] = 1;
+    let parts = vec![(at, at + 512)];
+    Base { bytes, parts }
+}
+
+/// The first byte says where the superblock lies.
+pub(crate) fn md(data: &[u8]) {
+    let Some((&place, changes)) = data.split_first() else {
+        return;
+    };
+    let sector = [0, 8, 48][usize::from(place) % 3];
+    let bytes = md_base(sector).changed(changes);
+    if let Ok(Some(member)) = Member::read(&mut Bytes(&bytes)) {
+        let _ = member.least();
+        let _ = superblock::identify(&mut Bytes(&bytes));
+    }
+}
+
+pub(crate) fn md_seeds() -> Vec<Vec<u8>> {
+    let bytes = md_base(8).bytes;
+    assert!(
+        matches!(Member::read(&mut Bytes(&bytes)), Ok(Some(_))),
+        "a member"
+    );
+    let seeds = md_base(0).seeds();
+    (0..3)
+        .flat_map(|place| seeds.iter().map(move |seed| [&[place][..], seed].concat()))
+        .collect()
+}
+
+/// Where the control block lies on a device of 2 MiB.
+const AREA: usize = 1 << 20;
+
+fn raw_base() -> Base {
+    let mut bytes = vec![7; 2 << 20];
+    let name = "2026-11-23-04:57".try_into().expect("a short name");
+    let mut control = Control::begun(bytes.len() as u64, name);
+    control.state = State::Complete;
+    control.dump_bytes = 4096;
+    control.sums = Some(1);
+    for part in Part::ALL {
+        control.set_part(part, Stored { bytes: 100, crc: 3 });
+    }
+    bytes[AREA..AREA + CONTROL_BYTES].copy_from_slice(&control.encode());
+    let parts = vec![(AREA, AREA + CONTROL_BYTES)];
+    Base { bytes, parts }
+}
+
+/// A raw dump whose control block is changed, and has a right checksum again.
+pub(crate) fn raw_dump(data: &[u8]) {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    let mut bytes = BASE.get_or_init(raw_base).changed(data);
+    let start = AREA + CONTROL_BYTES;
+    let sums = crc32(0, &bytes[start..start + raw::SUMS_BYTES]);
+    bytes[AREA + 164..AREA + 168].copy_from_slice(&sums.to_le_bytes());
+    let crc = crc32(0, &bytes[AREA..start - 4]);
+    bytes[start - 4..start].copy_from_slice(&crc.to_le_bytes());
+    let Ok(control) = raw::read_control(&mut Bytes(&bytes)) else {
+        return;
+    };
+    assert!(control.dump_bytes <= AREA as u64);
+    assert!(!control.name.contains('/') && !control.name.starts_with('.'));
+    if let Ok(Some(sums)) = raw::read_sums(&mut Bytes(&bytes), &control) {
+        let found = raw::Sums::new(AREA as u64);
+        for range in sums.differences(&found, control.dump_bytes) {
+            assert!(range.start < range.end && range.end <= control.dump_bytes);
+        }
+    }
+    for part in Part::ALL {
+        let length = control.part(part).bytes;
+        let mut seen = 0;
+        let _ = raw::read_part(
+            &mut Bytes(&bytes),
+            AREA as u64,
+            part,
+            length,
+            &mut [0; 4096],
+            &mut |piece| {
+                seen += piece.len();
+                Ok(())
+            },
+        );
+        assert!(seen < 1 << 20, "{seen} bytes of {part:?}");
+    }
+}
+
+pub(crate) fn raw_dump_seeds() -> Vec<Vec<u8>> {
+    raw_base().seeds()
+}
+
 /// A private key's file, and one of known hosts.
 pub(crate) fn ssh_files(data: &[u8]) {
     if let Ok(key) = UserKey::parse(data) {
@@ -135,39 +304,9 @@ pub(crate) fn ssh_files_seeds() -> Vec<Vec<u8>> {
     let known = "# hosts\n[10.0.2.2]:2222 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS\n\
                  |1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS\n\
                  @revoked *.example,!good.example ecdsa-sha2-nistp256 AAAA\n";
-    // The beginning of every unencrypted key file, and lengths behind it.
-    let mut binary = b"openssh-key-v1\0".to_vec();
-    for text in [&b"none"[..], b"none", b""] {
-        binary.extend((text.len() as u32).to_be_bytes());
-        binary.extend(text);
-    }
-    binary.extend(1_u32.to_be_bytes());
-    binary.extend([0, 0, 0, 51, 0, 0, 0, 11]);
-    binary.extend(b"ssh-ed25519");
-    binary.resize(200, 7);
-    let key = format!(
-        "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
-        base64(&binary)
-    );
-    vec![known.as_bytes().to_vec(), key.into_bytes()]
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let number = group
-            .iter()
-            .chain(&[0, 0])
-            .take(3)
-            .fold(0_u32, |sum, &byte| sum << 8 | u32::from(byte));
-        for place in 0..=group.len() {
-            let letter = LETTERS[(number >> (18 - 6 * place) & 63) as usize];
-            text.push(char::from(letter));
-        }
-        text.extend(std::iter::repeat_n('=', 3 - group.len()));
-    }
-    text
+    let key = include_bytes!("../../targets/tests/golden/ed25519_key");
+    assert!(UserKey::parse(key).is_ok(), "a key");
+    vec![known.as_bytes().to_vec(), key.to_vec()]
 }
 
 /// A `kdump.conf`.

@@ -16,6 +16,7 @@ mod machines;
 pub mod mutate;
 mod patches;
 mod targets;
+mod wire;
 
 /// The generators of the collector's tests.
 #[path = "../../collector/tests/synthetic"]
@@ -25,6 +26,14 @@ mod synthetic {
     pub(crate) mod machine;
     pub(crate) mod ring;
     pub(crate) mod symbols;
+}
+/// Those of the targets' tests.
+#[path = "../../targets/tests/synthetic"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod servers {
+    pub(crate) mod dhcp;
+    pub(crate) mod dns;
+    pub(crate) mod lvm;
 }
 // As the generators name each other.
 pub(crate) use synthetic::machine;

@@ -12,7 +12,7 @@ use config::{CollectOptions, Compression, DumpLevel};
 use crate::machine::{Compound, Config, File, Generation, Machine, MapKind, Mmu, Shape, Target};
 use crate::patches::{Base, Bytes};
 use crate::synthetic::log_buffers::{Records, install_text};
-use crate::synthetic::ring::{Entry, Ring};
+use crate::synthetic::ring::Ring;
 use crate::synthetic::symbols::{Counts, install};
 
 /// A machine of each kind.
@@ -91,20 +91,6 @@ fn map_of(target: Target) -> MapKind {
     }
 }
 
-fn add_ring(machine: &mut Machine) {
-    let ring = Ring {
-        count_bits: 4,
-        size_bits: 10,
-        first_id: 3,
-        first_position: 900,
-        fills_end: false,
-    };
-    let entries: Vec<Entry> = (0..20)
-        .map(|number| Entry::new(number, "Kernel panic - not syncing: made up"))
-        .collect();
-    ring.write(machine, &entries);
-}
-
 /// Where these pages are in the file.
 fn places(file: &File, pages: impl Iterator<Item = u64>) -> Vec<(usize, usize)> {
     pages
@@ -127,7 +113,7 @@ fn base(machine: &Machine, pages: impl Iterator<Item = u64>) -> Base {
 /// A machine of this kind; its page tables are to be changed.
 pub(crate) fn page_tables(target: Target) -> Base {
     let mut machine = machine(target, Generation::V6_12, map_of(target));
-    add_ring(&mut machine);
+    Ring::write_small(&mut machine);
     machine.finish();
     base(&machine, machine.page_tables.iter().copied())
 }
@@ -135,7 +121,7 @@ pub(crate) fn page_tables(target: Target) -> Base {
 /// A machine of this kind; its struct pages, its sections and whatever else is no page table are to be changed.
 pub(crate) fn mem_map(target: Target, generation: Generation) -> Base {
     let mut machine = machine(target, generation, map_of(target));
-    add_ring(&mut machine);
+    Ring::write_small(&mut machine);
     let before = machine.tables.clone();
     machine.finish();
     let pages: BTreeSet<u64> = machine.tables.difference(&before).copied().collect();
@@ -152,7 +138,7 @@ pub(crate) fn log(log: Log) -> Base {
     let mut machine = machine(target, Generation::V6_1, MapKind::VmemmapSmall);
     let before = machine.tables.clone();
     match log {
-        Log::Ring => add_ring(&mut machine),
+        Log::Ring => Ring::write_small(&mut machine),
         Log::Records => {
             let mut records = Records::new(1024, 16);
             for number in 0..40 {
@@ -176,7 +162,7 @@ pub(crate) fn log(log: Log) -> Base {
 /// A machine that tells of its pages by its symbols and its types alone; both are to be changed.
 pub(crate) fn symbols() -> Base {
     let mut machine = machine(KINDS[0], Generation::V6_12, MapKind::VmemmapSmall);
-    add_ring(&mut machine);
+    Ring::write_small(&mut machine);
     let before = machine.tables.clone();
     install(&mut machine, Counts::default());
     let pages: BTreeSet<u64> = machine.tables.difference(&before).copied().collect();
@@ -199,7 +185,7 @@ pub(crate) fn symbols() -> Base {
 /// A sound vmcore of this kind.
 pub(crate) fn vmcore(target: Target) -> File {
     let mut machine = machine(target, Generation::V6_12, map_of(target));
-    add_ring(&mut machine);
+    Ring::write_small(&mut machine);
     machine.add_note(b"LINUX\0\0\0", 0x700, vec![0x5a; 100]);
     machine.finish();
     machine.vmcore()
@@ -208,7 +194,7 @@ pub(crate) fn vmcore(target: Target) -> File {
 /// Its VMCOREINFO's text.
 pub(crate) fn vmcoreinfo(target: Target) -> Vec<u8> {
     let mut machine = machine(target, Generation::V6_12, map_of(target));
-    add_ring(&mut machine);
+    Ring::write_small(&mut machine);
     install_if_x86(&mut machine);
     machine.finish();
     let lines: String = machine

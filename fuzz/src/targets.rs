@@ -15,10 +15,10 @@ use miniz_oxide::inflate::decompress_to_vec_zlib;
 
 use crate::Target;
 use crate::command::stream::Stream;
-use crate::host;
 use crate::machine::{Generation, Shape};
 use crate::machines::{self, KINDS, Log};
 use crate::patches::{Base, Bytes};
+use crate::{host, wire};
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
@@ -116,6 +116,51 @@ pub const TARGETS: &[Target] = &[
         name: "disk",
         run: host::disk,
         seeds: host::disk_seeds,
+    },
+    Target {
+        name: "lvm",
+        run: host::lvm,
+        seeds: host::lvm_seeds,
+    },
+    Target {
+        name: "lvm_text",
+        run: host::lvm_text,
+        seeds: host::lvm_text_seeds,
+    },
+    Target {
+        name: "md",
+        run: host::md,
+        seeds: host::md_seeds,
+    },
+    Target {
+        name: "raw_dump",
+        run: host::raw_dump,
+        seeds: host::raw_dump_seeds,
+    },
+    Target {
+        name: "ssh_stranger",
+        run: wire::ssh_stranger,
+        seeds: wire::ssh_stranger_seeds,
+    },
+    Target {
+        name: "ssh_session",
+        run: wire::ssh_session,
+        seeds: wire::ssh_session_seeds,
+    },
+    Target {
+        name: "dhcp",
+        run: wire::dhcp,
+        seeds: wire::dhcp_seeds,
+    },
+    Target {
+        name: "dns",
+        run: wire::dns,
+        seeds: wire::dns_seeds,
+    },
+    Target {
+        name: "netlink",
+        run: wire::netlink,
+        seeds: wire::netlink_seeds,
     },
     Target {
         name: "ssh_files",

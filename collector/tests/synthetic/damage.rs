@@ -8,7 +8,7 @@ use config::{CollectOptions, Compression, DumpLevel};
 
 use crate::levels::{V6_1, V6_12};
 use crate::machine::{Compound, Config, File, Machine, MapKind, PAGE};
-use crate::ring::{Entry, Ring};
+use crate::ring::Ring;
 
 /// A vmcore with one byte changed, or cut short.
 pub(crate) struct Damaged<'a> {
@@ -71,17 +71,7 @@ fn small(config: Config) -> (Machine, File) {
     machine.compound(0x108, 2, Compound::Hugetlb);
     machine.compound(0x10c, 1, Compound::Anon);
     machine.free(0x110, 3);
-    let ring = Ring {
-        count_bits: 4,
-        size_bits: 10,
-        first_id: 3,
-        first_position: 900,
-        fills_end: false,
-    };
-    let entries: Vec<Entry> = (0..20)
-        .map(|number| Entry::new(number, "Kernel panic - not syncing: made up"))
-        .collect();
-    ring.write(&mut machine, &entries);
+    Ring::write_small(&mut machine);
     machine.finish();
     let file = machine.vmcore();
     (machine, file)

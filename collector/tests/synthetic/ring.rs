@@ -33,6 +33,21 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
+    /// Puts a small ring, which went round once, into the machine's memory.
+    pub(crate) fn write_small(machine: &mut Machine) {
+        let ring = Self {
+            count_bits: 4,
+            size_bits: 10,
+            first_id: 3,
+            first_position: 900,
+            fills_end: false,
+        };
+        let entries: Vec<Entry> = (0..20)
+            .map(|number| Entry::new(number, "Kernel panic - not syncing: made up"))
+            .collect();
+        ring.write(machine, &entries);
+    }
+
     /// Puts the ring into the machine's memory. As many of the newest records are there as fit; returns the number of
     /// those that are gone.
     pub(crate) fn write(&self, machine: &mut Machine, entries: &[Entry]) -> usize {

@@ -258,7 +258,7 @@ fn fuzz(full: bool, sum: &mut Sum) -> Result<Command> {
         .arg("--target-dir")
         .arg(&build)
         .args(["--bin", "kdumprd-fuzz", "--", "--seconds"])
-        .arg(if full { "30" } else { "8" })
+        .arg(if full { "30" } else { "5" })
         .arg("--folder")
         .arg(&folder);
     match libfuzzer(&manifest, &build) {

@@ -269,7 +269,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 
 /// The message in an IP packet, if it is a server's answer to us. The UDP checksum is not looked at: where the card
 /// makes it, a packet from the same machine has none yet.
-fn answer(packet: &[u8], number: u32, mac: Mac) -> Option<(u8, Lease)> {
+pub(super) fn answer(packet: &[u8], number: u32, mac: Mac) -> Option<(u8, Lease)> {
     let ip = Fields(packet);
     let header_bytes = usize::from(ip.u8(0) & 0xf).checked_mul(4)?;
     let total = usize::from(ip.be16(2));
@@ -419,40 +419,16 @@ impl Options {
 }
 
 #[cfg(test)]
+#[path = "../../tests/synthetic/dhcp.rs"]
+mod synthetic;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-    const NUMBER: u32 = 0x1234_5678;
+    use super::synthetic::{MAC as MAC_BYTES, NUMBER, OFFERED, packet};
 
-    /// A server's packet, written from RFC 2131's figure 1 by offset.
-    fn packet(options: &[u8], file: &[u8]) -> std::vec::Vec<u8> {
-        let mut body = std::vec![0; 240];
-        body[0] = 2;
-        body[1..4].copy_from_slice(&[1, 6, 0]);
-        body[4..8].copy_from_slice(&NUMBER.to_be_bytes());
-        body[16..20].copy_from_slice(&[10, 0, 2, 15]);
-        body[28..34].copy_from_slice(&MAC.0);
-        body[108..108 + file.len()].copy_from_slice(file);
-        body[236..240].copy_from_slice(&[99, 130, 83, 99]);
-        body.extend_from_slice(options);
-        let udp_len = 8 + body.len();
-        let mut packet = std::vec![
-            0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 2, 2, 255, 255, 255, 255
-        ];
-        let total = u16::try_from(20 + udp_len).unwrap();
-        packet[2..4].copy_from_slice(&total.to_be_bytes());
-        packet.extend_from_slice(&[0, 67, 0, 68]);
-        packet.extend_from_slice(&u16::try_from(udp_len).unwrap().to_be_bytes());
-        packet.extend_from_slice(&[0xbe, 0xef]);
-        packet.extend_from_slice(&body);
-        packet
-    }
-
-    const OFFERED: &[u8] = &[
-        53, 1, 2, 0, 0, 54, 4, 10, 0, 2, 2, 1, 4, 255, 255, 255, 0, 51, 4, 0, 1, 0x51, 0x80, 3, 4,
-        10, 0, 2, 2, 6, 8, 10, 0, 2, 3, 1, 1, 1, 1, 26, 2, 5, 0xdc, 255, 1, 2, 3,
-    ];
+    const MAC: Mac = Mac(MAC_BYTES);
 
     #[test]
     fn an_offer_is_read_with_everything_that_counts() {
@@ -514,6 +490,46 @@ mod tests {
             other[position] = value;
             assert!(answer(&other, NUMBER, MAC).is_none(), "{position}");
         }
+    }
+
+    #[test]
+    fn answers_that_come_twice_and_those_of_other_servers_are_passed_over() {
+        let flags = rustix::net::SocketFlags::empty();
+        let (socket, server) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::DGRAM,
+            flags,
+            None,
+        )
+        .unwrap();
+        let mut client = Client {
+            socket,
+            index: 2,
+            mac: MAC,
+            number: NUMBER,
+            start: now(),
+        };
+        let say = |message: u8, from: u8| {
+            let mut options = OFFERED.to_vec();
+            options[2] = message;
+            options[9] = from;
+            rustix::net::send(&server, &packet(&options, &[]), SendFlags::empty()).unwrap();
+        };
+        let until = now().saturating_add(Duration::from_millis(50));
+        let ours = Some(Ipv4Addr::new(10, 0, 2, 2));
+        for (message, from) in [(OFFER, 2), (OFFER, 2), (OFFER, 3), (NAK, 3), (ACK, 3)] {
+            say(message, from);
+        }
+        say(ACK, 2);
+        let offer = client.receive(OFFER, None, until).unwrap();
+        assert!(matches!(offer, Some(Answer::Offer(offer)) if Some(offer.server) == ours));
+        let ack = client.receive(ACK, ours, until).unwrap();
+        assert!(matches!(ack, Some(Answer::Ack(lease)) if Some(lease.server) == ours));
+        say(OFFER, 2);
+        assert!(client.receive(ACK, ours, until).unwrap().is_none());
+        say(NAK, 2);
+        let nak = client.receive(ACK, ours, until).unwrap();
+        assert!(matches!(nak, Some(Answer::Nak)));
     }
 
     #[test]

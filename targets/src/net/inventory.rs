@@ -95,34 +95,32 @@ pub struct RouteFact {
 /// What the kernel said.
 pub fn survey(visit: &mut dyn FnMut(Fact)) -> Result<(), IoError> {
     let mut netlink = Netlink::open().map_err(io)?;
-    let links = Request::new(GET_LINK, 0, &[0; FIXED_BYTES]);
-    netlink
-        .list(links, &mut |kind, content| {
-            if kind == NEW_LINK {
-                visit(Fact::Link(link(content)));
-            }
-        })
-        .map_err(io)?;
-    let addresses = Request::new(GET_ADDRESS, 0, &[0; ADDRESS_FIXED_BYTES]);
-    netlink
-        .list(addresses, &mut |kind, content| {
-            if kind == NEW_ADDRESS
-                && let Some(fact) = address(content)
-            {
-                visit(Fact::Address(fact));
-            }
-        })
-        .map_err(io)?;
-    let routes = Request::new(GET_ROUTE, 0, &[0; ROUTE_FIXED_BYTES]);
-    netlink
-        .list(routes, &mut |kind, content| {
-            if kind == NEW_ROUTE
-                && let Some(fact) = route(content)
-            {
-                visit(Fact::Route(fact));
-            }
-        })
-        .map_err(io)
+    for (ask, fixed_bytes) in [
+        (GET_LINK, FIXED_BYTES),
+        (GET_ADDRESS, ADDRESS_FIXED_BYTES),
+        (GET_ROUTE, ROUTE_FIXED_BYTES),
+    ] {
+        let fixed = [0; FIXED_BYTES];
+        let request = Request::new(ask, 0, fixed.get(..fixed_bytes).unwrap_or_default());
+        netlink
+            .list(request, &mut |kind, content| {
+                if let Some(fact) = fact(kind, content) {
+                    visit(fact);
+                }
+            })
+            .map_err(io)?;
+    }
+    Ok(())
+}
+
+/// What a message says; none when it is about something else.
+pub(super) fn fact(kind: u16, content: &[u8]) -> Option<Fact> {
+    match kind {
+        NEW_LINK => Some(Fact::Link(link(content))),
+        NEW_ADDRESS => address(content).map(Fact::Address),
+        NEW_ROUTE => route(content).map(Fact::Route),
+        _ => None,
+    }
 }
 
 fn number(value: &[u8]) -> u32 {

@@ -17,6 +17,8 @@
 
 mod address;
 mod dhcp;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod inventory;
 mod link;
 mod netlink;

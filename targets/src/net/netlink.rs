@@ -246,13 +246,13 @@ pub(super) fn receive(
     }
 }
 
-struct Message<'a> {
-    kind: u16,
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
     sequence: u32,
-    content: &'a [u8],
+    pub(super) content: &'a [u8],
 }
 
-fn each_message<'a>(mut bytes: &'a [u8], visit: &mut dyn FnMut(Message<'a>)) {
+pub(super) fn each_message<'a>(mut bytes: &'a [u8], visit: &mut dyn FnMut(Message<'a>)) {
     loop {
         let header = Fields(bytes);
         let len = usize::try_from(u32::from_ne_bytes(header.bytes(0))).unwrap_or(usize::MAX);

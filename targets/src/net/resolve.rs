@@ -29,7 +29,7 @@ const MAX_ALIASES: usize = 8;
 
 /// Which family of addresses is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     V4,
     V6,
 }
@@ -108,7 +108,11 @@ fn ask(
 }
 
 /// A message with one question.
-fn question(name: &str, family: Family, number: u16) -> Option<Vec<u8, { HEADER_BYTES + 260 }>> {
+pub(super) fn question(
+    name: &str,
+    family: Family,
+    number: u16,
+) -> Option<Vec<u8, { HEADER_BYTES + 260 }>> {
     let mut message = Vec::new();
     message.extend_from_slice(&number.to_be_bytes()).ok()?;
     // The server is to do the work, and one question follows.
@@ -131,7 +135,11 @@ fn question(name: &str, family: Family, number: u16) -> Option<Vec<u8, { HEADER_
 }
 
 /// What a message answers to `question`; none when it is no answer to it.
-fn answer(message: &[u8], question: &[u8], family: Family) -> Option<Result<IpAddr, Errno>> {
+pub(super) fn answer(
+    message: &[u8],
+    question: &[u8],
+    family: Family,
+) -> Option<Result<IpAddr, Errno>> {
     let header = Fields(message);
     let is_answer = message.len() >= HEADER_BYTES
         && message.get(..2) == question.get(..2)
@@ -200,6 +208,10 @@ fn skip_name(message: &[u8], start: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
+#[path = "../../tests/synthetic/dns.rs"]
+mod synthetic;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -207,15 +219,8 @@ mod tests {
         question("nas.example", Family::V4, 0x1234).unwrap()
     }
 
-    /// An answer by way of an alias, written from RFC 1035 section 4.1.
     fn answered() -> std::vec::Vec<u8> {
-        let mut message = asked().to_vec();
-        message[2] = 0x81;
-        message[3] = 0x80;
-        message[7] = 2;
-        message.extend_from_slice(&[0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, b'x', 0xc0, 16]);
-        message.extend_from_slice(&[0xc0, 41, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 2, 2]);
-        message
+        synthetic::answered(&asked())
     }
 
     #[test]

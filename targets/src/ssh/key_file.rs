@@ -206,15 +206,7 @@ mod tests {
     use super::*;
 
     // All made with ssh-keygen of OpenSSH 9.2 for this test.
-    const ED25519_FILE: &str = "\
------BEGIN OPENSSH PRIVATE KEY-----
-b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
-QyNTUxOQAAACAOBY7CG5LWInVk3SOwHZDhK6A/36Ix6JZIl9DASA9tsAAAAJA+7TORPu0z
-kQAAAAtzc2gtZWQyNTUxOQAAACAOBY7CG5LWInVk3SOwHZDhK6A/36Ix6JZIl9DASA9tsA
-AAAEAprScBr7JXbLsMW9wEqBOpBCRJRdPIl+3XYaUxbX+wIw4FjsIbktYidWTdI7AdkOEr
-oD/fojHolkiX0MBID22wAAAABnNhbXBsZQECAwQFBgc=
------END OPENSSH PRIVATE KEY-----
-";
+    const ED25519_FILE: &str = include_str!("../../tests/golden/ed25519_key");
     const ED25519_PUBLIC: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA4FjsIbktYidWTdI7AdkOEroD/fojHolkiX0MBID22w";
     const P256_FILE: &str = "\

@@ -26,6 +26,8 @@ mod channel;
 mod command;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod key_file;
 pub mod known_hosts;
 mod message;

@@ -126,6 +126,20 @@ impl<'b, S: Stream> Server<'b, S> {
         random: &'b mut Random,
         memory: &'b mut [u8],
     ) -> Result<Self, SshError> {
+        Self::over(stream, login, random, memory, |transport| {
+            transport.begin()?;
+            auth::authenticate(transport, login.user, login.key)
+        })
+    }
+
+    /// The same, with another way to get in.
+    pub(super) fn over(
+        stream: S,
+        login: &Login<'b>,
+        random: &'b mut Random,
+        memory: &'b mut [u8],
+        get_in: impl FnOnce(&mut Transport<'b, S>) -> Result<(), SshError>,
+    ) -> Result<Self, SshError> {
         let too_small = SshError::TooLong("what a connection needs");
         let cipher = match login.cipher {
             Some(name) => Some(CipherKind::by_name(name).ok_or(too_small)?),
@@ -138,8 +152,8 @@ impl<'b, S: Stream> Server<'b, S> {
             pinned: login.pinned,
             cipher,
         };
-        let mut transport = Transport::open(stream, offer, random, login.limits, input, output)?;
-        auth::authenticate(&mut transport, login.user, login.key)?;
+        let mut transport = Transport::new(stream, offer, random, login.limits, input, output);
+        get_in(&mut transport)?;
         let mut channel = Channel::new(transport, inbox);
         let way = if channel.open(Program::Subsystem("sftp"))? {
             match Sftp::begin(channel) {

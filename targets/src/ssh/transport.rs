@@ -86,16 +86,16 @@ pub(crate) struct Transport<'b, S> {
 }
 
 impl<'b, S: Stream> Transport<'b, S> {
-    /// Exchanges version lines and the first keys.
-    pub(crate) fn open(
+    /// Nothing has been said yet.
+    pub(crate) fn new(
         stream: S,
         offer: Offer<'b>,
         random: &'b mut Random,
         limits: Limits,
         input: &'b mut [u8],
         output: &'b mut [u8],
-    ) -> Result<Self, SshError> {
-        let mut transport = Self {
+    ) -> Self {
+        Self {
             stream,
             random,
             offer,
@@ -117,18 +117,21 @@ impl<'b, S: Stream> Transport<'b, S> {
             heard: now(),
             unanswered: 0,
             broken: None,
-        };
-        let until = transport.until();
-        transport.versions(until)?;
-        transport.offer_keys()?;
-        let payload = transport.packet(until)?;
-        if transport.kind(&payload) != message::KEXINIT {
+        }
+    }
+
+    /// Exchanges version lines and the first keys.
+    pub(crate) fn begin(&mut self) -> Result<(), SshError> {
+        let until = self.until();
+        self.versions(until)?;
+        self.offer_keys()?;
+        let payload = self.packet(until)?;
+        if self.kind(&payload) != message::KEXINIT {
             // It may say why it will not.
-            transport.noise(&payload)?;
+            self.noise(&payload)?;
             return Err(SshError::Protocol("it does not begin with its offer"));
         }
-        transport.exchange(payload, until)?;
-        Ok(transport)
+        self.exchange(payload, until)
     }
 
     /// The end of a wait that begins now.

@@ -24,16 +24,7 @@ const LIMITS: Limits = Limits {
 };
 /// Far more than a few answers may take, far less than for ever.
 const BOUND: Duration = Duration::from_secs(20);
-/// Made with ssh-keygen for this test.
-const USER_KEY: &str = "\
------BEGIN OPENSSH PRIVATE KEY-----
-b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
-QyNTUxOQAAACAOBY7CG5LWInVk3SOwHZDhK6A/36Ix6JZIl9DASA9tsAAAAJA+7TORPu0z
-kQAAAAtzc2gtZWQyNTUxOQAAACAOBY7CG5LWInVk3SOwHZDhK6A/36Ix6JZIl9DASA9tsA
-AAAEAprScBr7JXbLsMW9wEqBOpBCRJRdPIl+3XYaUxbX+wIw4FjsIbktYidWTdI7AdkOEr
-oD/fojHolkiX0MBID22wAAAABnNhbXBsZQECAwQFBgc=
------END OPENSSH PRIVATE KEY-----
-";
+const USER_KEY: &str = include_str!("../golden/ed25519_key");
 
 /// Saves a small dump on a server that does `script`; what came of it.
 fn outcome(
