@@ -171,6 +171,7 @@ fn no_target_is_the_root_file_system_that_the_panic_left_mounted() -> Result<()>
     let outcome = cycle.run()?;
     proof::only_attempt_saved(&outcome, Crash::Sysrq, &["vmcore-dmesg.txt saved: "])?;
     outcome.line("kdump: attempt 1 of 1: ext4 UUID=")?;
+    outcome.line("kdump: /dev/vda2: ext4, journal to be replayed")?;
     let filesystem = made.filesystem();
     filesystem.check()?;
     assert_eq!(filesystem.request("cat /renamed")?, "words\n");

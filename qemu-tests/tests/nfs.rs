@@ -313,6 +313,28 @@ fn nobody_serves_then_the_next_target() -> Result<()> {
 }
 
 #[test]
+fn a_server_that_takes_the_connection_and_says_nothing_then_the_next_target() -> Result<()> {
+    let net = Net {
+        qemu: vec![
+            "-netdev",
+            "user,id=net0,guestfwd=tcp:10.0.2.9:2049-chardev:silent",
+            "-chardev",
+            "null,id=silent",
+            "-device",
+            "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8",
+        ],
+        ..by_dhcp()
+    };
+    falls_back(
+        "nfs-silent",
+        &net,
+        "nfs 10.0.2.9:/export\nraw NODE\nnetwork_timeout 8\nstall_timeout 10\ndefault reboot\n",
+        "mount",
+        |_| {},
+    )
+}
+
+#[test]
 fn a_card_that_is_gone_then_the_next_target() -> Result<()> {
     let net = Net {
         qemu: vec![],
