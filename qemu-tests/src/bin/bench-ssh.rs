@@ -153,37 +153,47 @@ fn bench(rounds: usize) -> Result<()> {
             }
         }
         println!("{cipher}");
-        let speeds: Vec<f64> = Way::ALL
-            .into_iter()
-            .zip(&mut seconds)
-            .map(|(way, seconds)| {
-                seconds.sort_by(f64::total_cmp);
-                let speed = |seconds: f64| DATA_BYTES as f64 / 1e6 / seconds;
-                let median = speed(seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN));
-                println!(
-                    "  {:16} {:6.0} ({:.0} to {:.0})",
-                    way.word(),
-                    median,
-                    speed(seconds.last().copied().unwrap_or(f64::NAN)),
-                    speed(seconds.first().copied().unwrap_or(f64::NAN)),
-                );
-                median
-            })
-            .collect();
-        if let [our_sftp, sftp, our_cat, cat] = speeds.as_slice() {
+        for (way, seconds) in Way::ALL.into_iter().zip(&seconds) {
+            let speed = |seconds: f64| DATA_BYTES as f64 / 1e6 / seconds;
+            let speeds = sorted(seconds.iter().map(|seconds| speed(*seconds)));
             println!(
-                "  ours is {:.2} times sftp, {:.2} times ssh cat (by SFTP {:.2} times)",
-                our_sftp / sftp,
-                our_cat / cat,
-                our_sftp / cat
+                "  {:16} {:6.0} ({:.0} to {:.0})",
+                way.word(),
+                middle(&speeds),
+                speeds.first().copied().unwrap_or(f64::NAN),
+                speeds.last().copied().unwrap_or(f64::NAN),
             );
         }
+        let [our_sftp, sftp, our_cat, cat] = &seconds;
+        // Of each round by itself: what else the machine does changes from round to round.
+        let ratio = |theirs: &[f64], ours: &[f64]| {
+            middle(&sorted(
+                theirs.iter().zip(ours).map(|(one, other)| one / other),
+            ))
+        };
+        println!(
+            "  ours is {:.2} times sftp, {:.2} times ssh cat (by SFTP {:.2} times): medians of the rounds' own ratios",
+            ratio(sftp, our_sftp),
+            ratio(cat, our_cat),
+            ratio(cat, our_sftp)
+        );
     }
     println!(
         "load after: {}",
         fs::read_to_string("/proc/loadavg")?.trim()
     );
     Ok(())
+}
+
+fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers
+}
+
+/// The median of what is sorted.
+fn middle(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Sends the file once; the processor time that it took.
