@@ -91,16 +91,13 @@ const MARKS: [(usize, &[u8]); 16] = [
 /// Room for what lies farthest behind: btrfs' superblock.
 const DISK_BYTES: usize = 0x1_1000;
 
-fn disks() -> Vec<Vec<u8>> {
-    let mut disks = Vec::new();
-    for (at, mark) in MARKS {
-        let mut disk = vec![0; DISK_BYTES];
-        disk[at..at + mark.len()].copy_from_slice(mark);
-        // A partition table is known by this as well.
-        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-        disks.push(disk);
-    }
-    disks
+/// The disk of one of the marks.
+fn disk_with((at, mark): (usize, &[u8])) -> Vec<u8> {
+    let mut disk = vec![0; DISK_BYTES];
+    disk[at..at + mark.len()].copy_from_slice(mark);
+    // A partition table is known by this as well.
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
 }
 
 /// A disk: the first byte chooses one, what follows are changes.
@@ -108,11 +105,9 @@ pub(crate) fn disk(data: &[u8]) {
     let Some((&number, changes)) = data.split_first() else {
         return;
     };
-    let mut disks = disks();
-    let count = disks.len();
-    let disk = disks.swap_remove(usize::from(number) % count);
+    let bytes = disk_with(MARKS[usize::from(number) % MARKS.len()]);
     let parts = vec![(0, 4096), (4096, 8192), (0x1_0000, DISK_BYTES)];
-    let bytes = Base { bytes: disk, parts }.changed(changes);
+    let bytes = Base { bytes, parts }.changed(changes);
     let _ = superblock::identify(&mut Bytes(&bytes));
     for sector_bytes in [512, 4096] {
         let mut seen = 0_u32;
@@ -228,11 +223,11 @@ pub(crate) fn md_seeds() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Where the control block lies on a device of 2 MiB.
-const AREA: usize = 1 << 20;
+/// Where the control block lies on a device that has no more room before it than this.
+const AREA: usize = 64 << 10;
 
 fn raw_base() -> Base {
-    let mut bytes = vec![7; 2 << 20];
+    let mut bytes = vec![7; AREA + (1 << 20)];
     let name = "2026-11-23-04:57".try_into().expect("a short name");
     let mut control = Control::begun(bytes.len() as u64, name);
     control.state = State::Complete;
