@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What drgn, crash and makedumpfile see in a dump: who panicked, where, and that nothing they need is missing.
 
+use std::collections::HashSet;
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
+use qemu_tests::artifacts;
 use qemu_tests::case::{Capture, Case};
 use qemu_tests::check::dumpfile::Dumpfile;
-use qemu_tests::check::memory::RamFile;
+use qemu_tests::check::elf_core::ElfCore;
+use qemu_tests::check::memory::{Memory as _, RamFile, ZERO_PAGE};
 use qemu_tests::check::page_exact;
 use qemu_tests::check::readers::{self, Verdict};
 use qemu_tests::crash::Crash;
@@ -126,4 +131,58 @@ fn lost_slab_pages(capture: &Capture, dump: &std::path::Path) -> Result<Verdict>
         .any(|problem| problem.contains("slab pages cannot be read"));
     ensure!(named, "{verdict}");
     Ok(verdict)
+}
+
+/// `-E`: the same pages are in the file, and those that the level keeps have the machine's bytes. In a gap that is too short to
+/// end a segment, makedumpfile leaves what was there, and we leave zeros.
+#[test]
+fn an_elf_dump_has_the_pages_of_makedumpfile_s() -> Result<()> {
+    let capture = Case {
+        page_exact: Some(31),
+        ..case("oracle-elf", Flavour::Cloud6_1, "ext4")
+    }
+    .capture()?;
+    let dump = Dumpfile::open(&capture.saved()?.file("vmcore"))?;
+    let work = capture.machine.work();
+    let ram = RamFile::open(&work.join("ram"))?;
+    let core = readers::rebuild_vmcore(&dump, &ram, work)?;
+    let kept: HashSet<u64> = readers::filter(&core, 31, work)?
+        .pages()
+        .iter()
+        .map(|&(pfn, _)| pfn)
+        .collect();
+    let made = |mut command: Command, name: &str| -> Result<ElfCore> {
+        let out = work.join(name);
+        run(command.args(["-E", "-d", "31"]).args([&core, &out]))?;
+        ElfCore::open(&out)
+    };
+    let ours = made(Command::new(artifacts::vmcore()?), "ours.elf")?;
+    let theirs = made(setup::program("makedumpfile")?, "theirs.elf")?;
+    ensure!(
+        ours.present() == theirs.present(),
+        "other segments than makedumpfile's: {:x?}, {:x?}",
+        ours.present(),
+        theirs.present()
+    );
+    let [mut page, mut their_page, mut expected] = [ZERO_PAGE; 3];
+    let mut gaps = 0;
+    for pfn in ours.present().into_iter().flatten() {
+        ensure!(ram.read_page(pfn, &mut expected)?, "no pfn {pfn:#x} in RAM");
+        theirs.read_page(pfn, &mut their_page)?;
+        ensure!(their_page == expected, "makedumpfile: pfn {pfn:#x} differs");
+        if !kept.contains(&pfn) {
+            expected = ZERO_PAGE;
+            gaps += 1;
+        }
+        ours.read_page(pfn, &mut page)?;
+        ensure!(page == expected, "pfn {pfn:#x} differs");
+    }
+    // A page of zeros is left out of an ELF file at this level, and has a place in the compressed one.
+    let present: HashSet<u64> = ours.present().into_iter().flatten().collect();
+    for &pfn in kept.difference(&present) {
+        ensure!(ram.read_page(pfn, &mut expected)?, "no pfn {pfn:#x} in RAM");
+        ensure!(expected == ZERO_PAGE, "pfn {pfn:#x} is in no segment");
+    }
+    ensure!(gaps > 0 && gaps < kept.len(), "{gaps} pages in gaps");
+    capture.clean_up()
 }
