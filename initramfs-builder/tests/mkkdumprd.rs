@@ -578,6 +578,33 @@ fn the_shell_brings_busybox_only_where_it_is_static_and_wanted() {
 }
 
 #[test]
+fn settings_of_another_kdump_are_a_plan_and_can_be_converted() {
+    let ground = Ground::new();
+    ground.write(
+        "kdump.conf",
+        b"# /etc/sysconfig/kdump\nKDUMP_SAVEDIR=\"file:///var/crash\"\nKDUMP_DUMPFORMAT=\"lzo\"\nKDUMP_CPUS=4\n",
+    );
+    let plan = ground.command("plan").output().unwrap();
+    let text = stdout(&plan);
+    for part in [
+        "compression lzo, level 31",
+        "kdump.conf:4: `KDUMP_CPUS` has no effect: ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let output = ground.look(&["convert", "--conf", "kdump.conf", "--to", "debian"]);
+    assert_eq!(
+        stdout(&output),
+        "USE_KDUMP=\"1\"\nKDUMP_COREDIR=\"/var/crash\"\nMAKEDUMP_ARGS=\"-l -d 31\"\n"
+    );
+    assert!(
+        stderr(&output).contains("KDUMP_CPUS"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_help_with_0() {
     let ground = Ground::new();
     assert_eq!(ground.look(&["--frob"]).status.code(), Some(2));

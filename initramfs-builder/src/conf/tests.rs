@@ -441,6 +441,9 @@ fn the_cluster_is_told_as_the_arguments_say() {
         ("force_rebuild maybe", "`force_rebuild` cannot be `maybe`"),
         ("force_rebuild 1\nforce_no_rebuild 1", "both on"),
         ("debug_mem_level 4", "accepted are 0, 1, 2, 3"),
+        ("keep_dumps 0", "accepted is how many dumps stay"),
+        ("keep_dumps 2\nkeep_dumps 3", "set before, in line 1"),
+        ("override_resettable maybe", "cannot be `maybe`"),
         (
             "kdump_pre before.sh",
             "`before.sh` is no file by its absolute path",

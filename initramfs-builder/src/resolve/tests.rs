@@ -382,6 +382,29 @@ fn every_compression_is_taken_as_it_is_asked_for() {
 }
 
 #[test]
+fn old_dumps_go_where_they_lie_beside_the_new_one() {
+    let plan = resolved("ext3 /dev/vda2\nkeep_dumps 3\ndefault reboot\n");
+    assert_eq!(plan.record(&[]).unwrap().keep_dumps, 3);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    assert_eq!(resolved("").record(&[]).unwrap().keep_dumps, 0);
+    // One target obeys it, the other cannot.
+    let plan = resolved("raw /dev/vdb2\next3 /dev/vda2\nkeep_dumps 3\ndefault reboot\n");
+    assert!(
+        plan.warnings.iter().any(|warning| warning
+            .starts_with("kdump.conf:3: `keep_dumps` has no effect there: /dev/vdb2")),
+        "{:?}",
+        plan.warnings
+    );
+    let said = on(&host(), "raw /dev/vdb2\nkeep_dumps 3\ndefault reboot\n").unwrap_err();
+    assert!(
+        said.to_string().contains(
+            "kdump.conf:2: `keep_dumps` cannot be obeyed: /dev/vdb2 has one dump at a time"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn all_mistakes_come_together() {
     let said = on(
         &host(),
