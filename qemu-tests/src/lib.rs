@@ -39,6 +39,7 @@ mod patience;
 pub mod peer;
 pub mod proof;
 pub mod qmp;
+pub mod report;
 pub mod run;
 pub mod saved;
 pub mod scene;

@@ -15,6 +15,7 @@ use qemu_tests::artifacts;
 use qemu_tests::case::Case;
 use qemu_tests::disk::Ext;
 use qemu_tests::machine::{Content, DiskPlan};
+use qemu_tests::report;
 use qemu_tests::run::stdout;
 use qemu_tests::setup::{self, Flavour};
 use wait4::Wait4 as _;
@@ -33,10 +34,6 @@ MAKEDUMPFILE names another makedumpfile than the installed one. What the one at 
 disk out of the wall time. --threads 2 is `--num-threads 2` for both. makedumpfile's threads spin: it runs once only then, and needs idle processors.
 --write replaces the tables in BENCHMARKS.md.
 ";
-
-/// Where the tables stand in BENCHMARKS.md.
-const BEGIN: &str = "<!-- bench-collector begins -->\n";
-const END: &str = "<!-- bench-collector ends -->\n";
 
 /// Shell text that makes the mixed guest: each kind of page that a level leaves out, text-like and random.
 const MIXED: &str = "\
@@ -128,7 +125,7 @@ fn bench() -> Result<()> {
     fs::remove_dir_all(&scratch)?;
     let table = table?;
     if options.write {
-        write(&table)?;
+        report::replace("bench-collector", &table)?;
     }
     Ok(())
 }
@@ -428,18 +425,4 @@ fn row(
         mine.file_bytes as f64 / theirs.file_bytes as f64,
     );
     Ok((line, mine))
-}
-
-/// Puts the tables in the place of those in BENCHMARKS.md.
-fn write(table: &str) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../BENCHMARKS.md");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let place = text.split_once(BEGIN).and_then(|(before, rest)| {
-        let (_, behind) = rest.split_once(END)?;
-        Some((before, behind))
-    });
-    let (before, behind) =
-        place.with_context(|| format!("{} has no place for the tables", path.display()))?;
-    fs::write(&path, format!("{before}{BEGIN}{table}{END}{behind}"))?;
-    Ok(())
 }
