@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::run::run;
+use crate::run::{run, stdout};
 use crate::setup::cargo;
 use crate::vm::target_folder;
 
@@ -96,4 +96,37 @@ pub fn kexec() -> Result<PathBuf> {
     once(&BUILT, || {
         build("kdumprd-kexec", "kexec", "-C target-feature=+crt-static")
     })
+}
+
+/// The deb, as `cargo build-deb` makes it.
+///
+/// # Errors
+/// It does not build.
+pub fn deb() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || package("deb", &target_folder().join("packages")))
+}
+
+/// The rpm, as `cargo build-rpm` makes it.
+///
+/// # Errors
+/// It does not build.
+pub fn rpm() -> Result<PathBuf> {
+    static BUILT: Built = OnceLock::new();
+    once(&BUILT, || package("rpm", &target_folder().join("packages")))
+}
+
+/// Builds the package of this format, `deb` or `rpm`, into a folder.
+///
+/// # Errors
+/// It does not build.
+pub fn package(format: &str, folder: &Path) -> Result<PathBuf> {
+    let printed = stdout(
+        Command::new(cargo())
+            .args(["run", "-q", "-p", "packaging", "--", format, "-o"])
+            .arg(folder)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
+    )
+    .with_context(|| format!("building the {format}"))?;
+    Ok(PathBuf::from(printed.trim()))
 }

@@ -31,6 +31,7 @@ pub mod disk;
 pub mod errand;
 pub mod foreign;
 pub mod guest;
+pub mod installed;
 pub mod machine;
 pub mod matrix;
 pub mod measure;

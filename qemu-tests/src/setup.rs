@@ -51,6 +51,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("cc", "gcc"),
     // The module that crashes is built by it.
     ("make", "make"),
+    ("strip", "binutils"),
+    ("rpmbuild", "rpm"),
+    ("debootstrap", "debootstrap"),
+    ("unshare", "util-linux"),
     // libFuzzer is C++.
     ("c++", "g++"),
 ];
