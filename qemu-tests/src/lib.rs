@@ -46,5 +46,6 @@ pub mod saved;
 pub mod scene;
 pub mod server;
 pub mod setup;
+pub mod side_by_side;
 pub mod vlan;
 pub mod vm;
