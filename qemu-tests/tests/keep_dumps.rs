@@ -55,6 +55,7 @@ fn the_oldest_dumps_go_when_the_new_one_is_complete() -> Result<()> {
     lines_in_order(
         &outcome,
         &[
+            "init ",
             "vmcore: ",
             "keep_dumps: 1 older folders have other files too",
             "keep_dumps 2: the dump of 2020-01-02-03:04 is removed",
