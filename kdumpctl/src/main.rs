@@ -235,7 +235,8 @@ fn as_root(
         Action::Start => start(root, say),
         Action::Stop => stop(say),
         Action::Restart => stop(say).and_then(|()| start(root, say)),
-        Action::Reload => stop(say).and_then(|()| load(&read_setup(root, say)?, say)),
+        // Loading replaces what is loaded; where a file is missing, that stays.
+        Action::Reload => load(&read_setup(root, say)?, say),
         Action::Rebuild => match &options.release {
             None => build(&read_setup(root, say)?, true, say),
             Some(release) => rebuild_for(root, release, say),

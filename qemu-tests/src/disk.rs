@@ -423,6 +423,18 @@ impl ExtImage {
         )
     }
 
+    /// Notes in the superblock that the kernel found errors, as it does itself.
+    ///
+    /// # Errors
+    /// The file system cannot be opened.
+    pub fn record_errors(&self) -> Result<()> {
+        // Source: Linux 6.12 `Documentation/filesystems/ext4/super.rst`, s_state: 2 is "errors detected".
+        run(setup::program("debugfs")?
+            .args(["-w", "-R", "set_super_value state 2"])
+            .arg(self.operand()))?;
+        Ok(())
+    }
+
     /// Copies the folder `path` out, as a folder of that name below `to`. Modes are kept.
     ///
     /// # Errors

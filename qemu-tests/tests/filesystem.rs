@@ -10,6 +10,7 @@ use qemu_tests::disk::{Bus, Ext, Table};
 use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::proof::{self, Known};
 use qemu_tests::saved::Saved;
+use qemu_tests::scene::Stage;
 use qemu_tests::setup::{self, Flavour};
 
 const UUID: &str = "0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11";
@@ -188,6 +189,25 @@ fn no_target_is_the_root_file_system_that_the_panic_left_mounted() -> Result<()>
         ..Known::of(&kernel)
     };
     proof::dump_is_good(&new.file("vmcore"), &known, machine.work())?;
+    machine.clean_up()
+}
+
+#[test]
+fn errors_that_the_file_system_has_recorded_are_told_and_the_dump_is_saved() -> Result<()> {
+    let stage = Stage::SMALL;
+    let mut machine = Machine::new("recorded-errors")?;
+    let made = machine.add(&stage.ext("ext4", 256))?;
+    made.filesystem().record_errors()?;
+    let cycle = stage.cycle(&machine, &format!("ext4 {}\n", made.node))?;
+    let outcome = cycle.run()?;
+    outcome.line("kdump: /dev/vda: ext4, errors recorded: a file system check is due")?;
+    proof::only_attempt_saved(&outcome, stage.crash(), &["vmcore-dmesg.txt saved: "])?;
+    let saved = Saved::only(
+        &made.filesystem(),
+        "/var/crash",
+        &machine.work().join("out"),
+    )?;
+    saved.check_complete()?;
     machine.clean_up()
 }
 
