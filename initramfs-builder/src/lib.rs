@@ -22,6 +22,7 @@
 //! A described host, [`host`] and [`host::description`], needs no privileges and can be another machine.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod compress;
 pub mod conf;
 pub mod cpio;

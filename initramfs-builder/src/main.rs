@@ -6,9 +6,9 @@ use initramfs_builder::compress::ImageCompression;
 use initramfs_builder::conf::settings::{self, Dialect};
 use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
-use initramfs_builder::proof::{self, Kind as ProofKind, Proof};
+use initramfs_builder::proof::{self, Kind as ProofKind, Proof, Verdict};
 use initramfs_builder::rehearsal::{Acceleration, Rehearsal};
-use initramfs_builder::{Request, conf, image, plan, prepare, read_conf, rehearsal};
+use initramfs_builder::{Request, check, conf, image, plan, prepare, read_conf, rehearsal};
 use lexopt::prelude::*;
 use std::fs;
 use std::io::{self, Write};
@@ -26,6 +26,7 @@ const SUSE_KEY: &str = "KDUMP_SAVEDIR";
 const HELP: &str = "\
 Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the kdump initramfs
        mkkdumprd plan [--conf FILE] --kver RELEASE [OPTION…]       show what it will do, and write nothing
+       mkkdumprd check [--conf FILE] --kver RELEASE [OPTION…]      try each target now: write, read back, remove
        mkkdumprd selftest [--conf FILE] --kver RELEASE [OPTION…]   crash a virtual machine with this plan
        mkkdumprd estimate [--conf FILE] --kver RELEASE [OPTION…]   find how much memory crashkernel= has to reserve
        mkkdumprd convert [--conf FILE] --to DIALECT                print the configuration as another kdump has it
@@ -46,7 +47,7 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
                            is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else),
                            fence_kdump, hooks, keep_dumps, failure_action, final_action, root, image (compression,
                            size_bytes, files)
-                           with selftest and estimate: what came of it
+                           with check, selftest and estimate: what came of it
   --to rhel|suse|debian    with convert: whose words; what they cannot say is a warning
   --kernel FILE            with selftest and estimate: the kernel; /boot/vmlinuz-RELEASE without this option
   --crashkernel MIB        with selftest and estimate: the reservation to begin with; 256 without this option
@@ -61,6 +62,7 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
       --completion         what has bash complete the words of this command
   -V, --version            the version
 
+check needs root, and the targets' servers; a raw target is looked at and not written.
 selftest and estimate need QEMU, and no root. Each target gets a machine with an empty disk in its place.
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage.
@@ -74,6 +76,7 @@ enum Command {
     Version,
     Build(Request, PathBuf),
     Plan(Request, Form),
+    Check(Request, Form),
     Rehearse(Rehearse, Box<Rehearsal>, Form, bool),
     Convert(PathBuf, Dialect),
     List(PathBuf),
@@ -159,6 +162,10 @@ fn run(command: Command) -> Result<(), Mistakes> {
             };
             print(text.as_bytes())
         }
+        Command::Check(request, form) => match check::number_in_child() {
+            Some(number) => check::try_one(&request, number),
+            None => check_all(&request, form),
+        },
         Command::Rehearse(what, rehearsal, form, keep) => {
             let result = match what {
                 Rehearse::Selftest => selftest(&rehearsal, form),
@@ -181,19 +188,44 @@ fn progress(text: &str) {
     eprintln!("mkkdumprd: {text}");
 }
 
-fn selftest(rehearsal: &Rehearsal, form: Form) -> Result<(), Mistakes> {
-    let report = rehearsal::selftest(rehearsal, &mut progress)?;
-    // A proof is of the machine itself, and of the configuration that it has.
-    let request = &rehearsal.request;
+fn check_all(request: &Request, form: Form) -> Result<(), Mistakes> {
+    let tried = check::check(request, &mut progress)?;
+    let (verdict, line) = check::verdict(&tried);
+    keep_proof(request, ProofKind::Check, verdict, line);
+    let text = match form {
+        Form::Text => tried.iter().map(|one| format!("{one}\n")).collect(),
+        Form::Json => {
+            let targets: Vec<_> = tried.iter().map(check::Tried::to_json).collect();
+            format!(
+                "{:#}\n",
+                serde_json::json!({ "good": verdict == Verdict::Good, "targets": targets })
+            )
+        }
+    };
+    print(text.as_bytes())?;
+    if verdict == Verdict::Good {
+        Ok(())
+    } else {
+        Err(Mistake::new("a target is not in order").into())
+    }
+}
+
+/// A proof is of the machine itself, and of the configuration that it has.
+fn keep_proof(request: &Request, kind: ProofKind, verdict: Verdict, text: String) {
     if request.host_root == Path::new("/") && request.conf == Path::new(CONF) {
-        let (verdict, text) = report.verdict();
-        let proof = Proof::new(ProofKind::Selftest, &request.kernel, verdict, text);
+        let proof = Proof::new(kind, &request.kernel, verdict, text);
         if let Err(mistake) = proof::keep(&request.host_root, &proof) {
             progress(&format!(
                 "the result is not kept for `kdumpctl status`: {mistake}"
             ));
         }
     }
+}
+
+fn selftest(rehearsal: &Rehearsal, form: Form) -> Result<(), Mistakes> {
+    let report = rehearsal::selftest(rehearsal, &mut progress)?;
+    let (verdict, line) = report.verdict();
+    keep_proof(&rehearsal.request, ProofKind::Selftest, verdict, line);
     let text = match form {
         Form::Text => report.to_string(),
         Form::Json => format!("{:#}\n", report.to_json()),
@@ -357,9 +389,16 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         );
     }
     match operands.as_slice() {
+        ["check"] if options.output.is_some() => {
+            Err("check writes no image and takes no -o".into())
+        }
+        ["check"] => {
+            let form = if options.json { Form::Json } else { Form::Text };
+            Ok(Command::Check(options.request()?, form))
+        }
         ["convert"] => options.conversion(),
         _ if options.to.is_some() => Err("--to is for convert".into()),
-        [] if options.json => Err("--json is for plan, selftest and estimate".into()),
+        [] if options.json => Err("--json is for plan, check, selftest and estimate".into()),
         [] => {
             let output = options.output.take().ok_or("-o IMAGE is missing")?;
             Ok(Command::Build(options.request()?, output.into()))
@@ -393,7 +432,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         ["cat", image, file] => Ok(Command::Cat(image.into(), (*file).to_owned())),
         ["cat", ..] => Err("cat takes an image and a file in it".into()),
         [other, ..] => Err(format!(
-            "unknown command `{other}`; there are plan, selftest, estimate, convert, ls and cat"
+            "unknown command `{other}`; there are plan, check, selftest, estimate, convert, ls and cat"
         )
         .into()),
     }
@@ -588,7 +627,9 @@ mod tests {
         }
         assert_eq!(
             manual::completion::commands(HELP),
-            ["plan", "selftest", "estimate", "convert", "ls", "cat"]
+            [
+                "plan", "check", "selftest", "estimate", "convert", "ls", "cat"
+            ]
         );
         let script = manual::completion::bash("mkkdumprd", HELP);
         assert!(

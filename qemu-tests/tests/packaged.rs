@@ -18,13 +18,20 @@ use qemu_tests::{artifacts, guest, setup};
 /// The unit has done its part; nobody starts anything here.
 const CRASH: &str = r#"
 say "unit: $(systemctl is-enabled kdump) $(systemctl is-active kdump)"
+kdumpctl disable > /dev/null 2>&1
+say "disabled: $? $(systemctl is-enabled kdump)"
+kdumpctl enable > /dev/null 2>&1
+say "enabled: $? $(systemctl is-enabled kdump)"
+mkkdumprd check --kver "$(uname -r)" > /run/said 2>&1
+say "check: $? $(ls /var/crash | wc -l)"
+each check
 kdumpctl status > /run/said 2>&1
 say "status: $?"
 each status
 sync
 say "loaded"
-echo c > /proc/sysrq-trigger
-sleep 60
+kdumpctl test --force > /run/said 2>&1
+each test
 fail "no panic"
 "#;
 
@@ -109,6 +116,10 @@ fn the_deb_serves_from_its_installation_to_its_purge_and_the_crash_between_them_
             "installed",
             "systemd is up",
             "unit: enabled active",
+            "disabled: 0 disabled",
+            "enabled: 0 enabled",
+            "check: 0 0",
+            "check -> .*: good: a file was written, synced, renamed, read back and removed below /var/crash; ",
             "status: 0",
             "status -> Kdump is operational",
             "loaded",
@@ -157,6 +168,8 @@ fn the_deb_serves_from_its_installation_to_its_purge_and_the_crash_between_them_
             "status: 0",
             "status -> Kdump is operational",
             "status -> last crash: .*sysrq.*; complete dump in /var/crash/",
+            "status -> last test, .*: good: .*; complete dump in /var/crash/",
+            "status -> last check, .*: good: 1 of 1 targets can be reached",
             "hot-plug: 1 loaded: 1",
             "postinst.d: 0 image",
             "postrm.d upgrade: 0 image",

@@ -409,6 +409,26 @@ impl<'s, 'b, S: Stream> RemoteDirectory<'s, 'b, S> {
     }
 }
 
+impl<S: Stream> RemoteDirectory<'_, '_, S> {
+    /// Reads the small file `name` back, and takes it and the directory away: what a trial of the server leaves. None when
+    /// the server only takes files, so that it stays there; else whether it was as `expected`.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn take_back(&self, name: &str, expected: &[u8]) -> Result<Option<bool>, RemoteError> {
+        let full = self.full(name, "")?;
+        let file = full.as_str().unwrap_or_default();
+        let own = self.path.as_str().unwrap_or_default();
+        let Way::Sftp(sftp) = &mut *self.server.way.borrow_mut() else {
+            return Ok(None);
+        };
+        let same = sftp.begins_with(file, expected).map_err(about(file))?;
+        sftp.remove(file).map_err(about(file))?;
+        sftp.remove_directory(own).map_err(about(own))?;
+        Ok(Some(same))
+    }
+}
+
 impl<S: Stream> RemoteFile<'_, '_, S> {
     /// How much was written, where a file is only appended to.
     #[must_use]

@@ -17,14 +17,18 @@ mod kind {
     pub(super) const VERSION: u8 = 2;
     pub(super) const OPEN: u8 = 3;
     pub(super) const CLOSE: u8 = 4;
+    pub(super) const READ: u8 = 5;
     pub(super) const WRITE: u8 = 6;
     pub(super) const LSTAT: u8 = 7;
     pub(super) const FSETSTAT: u8 = 10;
+    pub(super) const REMOVE: u8 = 13;
     pub(super) const MKDIR: u8 = 14;
+    pub(super) const RMDIR: u8 = 15;
     pub(super) const STAT: u8 = 17;
     pub(super) const RENAME: u8 = 18;
     pub(super) const STATUS: u8 = 101;
     pub(super) const HANDLE: u8 = 102;
+    pub(super) const DATA: u8 = 103;
     pub(super) const ATTRS: u8 = 105;
     pub(super) const EXTENDED: u8 = 200;
     pub(super) const EXTENDED_REPLY: u8 = 201;
@@ -33,6 +37,8 @@ mod kind {
 const STATUS_OK: u32 = 0;
 const STATUS_NO_SUCH_FILE: u32 = 2;
 const STATUS_FAILURE: u32 = 4;
+/// `SSH_FXF_READ`.
+const READ_ONLY: u32 = 1;
 /// `SSH_FXF_WRITE | SSH_FXF_CREAT | SSH_FXF_EXCL`
 const WRITE_NEW: u32 = 0x02 | 0x08 | 0x20;
 const ATTR_SIZE: u32 = 1;
@@ -334,6 +340,44 @@ impl<'b, S: Stream> Sftp<'b, S> {
             handle,
             number: self.files,
         })
+    }
+
+    /// Whether the small file at `path` begins with `expected`.
+    pub(crate) fn begins_with(&mut self, path: &str, expected: &[u8]) -> Result<bool, SshError> {
+        let id = self.request(kind::OPEN, |writer| {
+            writer.string(path.as_bytes());
+            writer.u32(READ_ONLY);
+            writer.u32(0);
+        })?;
+        let handle: Handle = self.answer(id, "opening the file", |kind, mut reader| {
+            (kind == kind::HANDLE).then_some(())?;
+            Handle::from_slice(reader.string()?).ok()
+        })?;
+        let length = u32::try_from(expected.len()).map_err(|_| SshError::TooLong("the file"))?;
+        let id = self.request(kind::READ, |writer| {
+            writer.string(&handle);
+            writer.u64(0);
+            writer.u32(length);
+        })?;
+        let same = self.answer(id, "reading the file", |kind, mut reader| {
+            (kind == kind::DATA).then_some(())?;
+            Some(reader.string()? == expected)
+        })?;
+        let id = self.request(kind::CLOSE, |writer| writer.string(&handle))?;
+        self.plain(id, "closing the file")?;
+        Ok(same)
+    }
+
+    /// Removes a file.
+    pub(crate) fn remove(&mut self, path: &str) -> Result<(), SshError> {
+        let id = self.request(kind::REMOVE, |writer| writer.string(path.as_bytes()))?;
+        self.plain(id, "removing the file")
+    }
+
+    /// Removes a directory that has nothing in it.
+    pub(crate) fn remove_directory(&mut self, path: &str) -> Result<(), SshError> {
+        let id = self.request(kind::RMDIR, |writer| writer.string(path.as_bytes()))?;
+        self.plain(id, "removing the directory")
     }
 
     /// Writes at `offset`. What goes wrong with it may show at a later call.
