@@ -283,18 +283,22 @@ mod tests {
         assert_eq!(message[..length], words);
     }
 
+    /// How many messages came so far.
+    fn received(socket: &UdpSocket) -> usize {
+        socket.set_nonblocking(true).unwrap();
+        let mut message = [0; 64];
+        (0..9)
+            .take_while(|_| socket.recv_from(&mut message).is_ok())
+            .count()
+    }
+
     #[test]
     fn as_many_are_sent_as_were_asked_for() {
         let (socket, address) = listening();
         let mut node = told(address, 2);
         node.tell_all();
         node.go_on(0);
-        socket.set_nonblocking(true).unwrap();
-        let mut message = [0; 64];
-        let received = (0..9)
-            .take_while(|_| socket.recv_from(&mut message).is_ok())
-            .count();
-        assert_eq!(received, 2);
+        assert_eq!(received(&socket), 2);
     }
 
     #[test]
@@ -303,12 +307,7 @@ mod tests {
         let mut node = told(address, 1);
         node.tell_all();
         node.go_on(clock::now_ms() + 500);
-        socket.set_nonblocking(true).unwrap();
-        let mut message = [0; 64];
-        let received = (0..9)
-            .take_while(|_| socket.recv_from(&mut message).is_ok())
-            .count();
-        assert_eq!(received, 2);
+        assert_eq!(received(&socket), 2);
     }
 
     #[test]

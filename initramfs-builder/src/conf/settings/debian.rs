@@ -42,8 +42,8 @@ const BOUNDS: &str =
 const FTP: &str = "FTP is not supported";
 
 const IDLE: [Idle; 16] = [
-    idle("KDUMP_KERNEL", "the capture kernel is that of --kver"),
-    idle("KDUMP_INITRD", "the image is that of --output"),
+    Idle::always("KDUMP_KERNEL", "the capture kernel is that of --kver"),
+    Idle::always("KDUMP_INITRD", "the image is that of --output"),
     Idle {
         key: "KDUMP_DUMP_DMESG",
         same: &["1"],
@@ -54,37 +54,29 @@ const IDLE: [Idle; 16] = [
         same: &["none"],
         why: "a dump is compressed page by page, as MAKEDUMP_ARGS says",
     },
-    idle(
+    Idle::always(
         "KDUMP_KEXEC_ARGS",
         "kexec(8) takes its options on its own command line",
     ),
-    idle("KDUMP_CMDLINE", COMMAND_LINE),
-    idle("KDUMP_CMDLINE_APPEND", COMMAND_LINE),
+    Idle::always("KDUMP_CMDLINE", COMMAND_LINE),
+    Idle::always("KDUMP_CMDLINE_APPEND", COMMAND_LINE),
     Idle {
         key: "HOSTTAG",
         same: &["ip"],
         why: "the directory of a dump on a server has this machine's address in its name",
     },
-    idle("NFS_TIMEO", BOUNDS),
-    idle("NFS_RETRANS", BOUNDS),
-    idle("NFS_MOUNT_RETRY", BOUNDS),
-    idle("SSH_KDUMP_RETRY", BOUNDS),
-    idle("FTP_USER", FTP),
-    idle("FTP_PASSWORD", FTP),
-    idle("FTP_PORT", FTP),
-    idle(
+    Idle::always("NFS_TIMEO", BOUNDS),
+    Idle::always("NFS_RETRANS", BOUNDS),
+    Idle::always("NFS_MOUNT_RETRY", BOUNDS),
+    Idle::always("SSH_KDUMP_RETRY", BOUNDS),
+    Idle::always("FTP_USER", FTP),
+    Idle::always("FTP_PASSWORD", FTP),
+    Idle::always("FTP_PORT", FTP),
+    Idle::always(
         "KDUMP_SYSCTL",
         "what makes the running kernel panic is set by sysctl(8)",
     ),
 ];
-
-const fn idle(key: &'static str, why: &'static str) -> Idle {
-    Idle {
-        key,
-        same: &[],
-        why,
-    }
-}
 
 pub(super) fn translate(t: &mut Translation<'_>) {
     t.idle(&IDLE);

@@ -127,6 +127,17 @@ struct Idle {
     why: &'static str,
 }
 
+impl Idle {
+    /// One that changes nothing, whatever its value.
+    const fn always(key: &'static str, why: &'static str) -> Self {
+        Self {
+            key,
+            same: &[],
+            why,
+        }
+    }
+}
+
 impl<'s> Translation<'s> {
     fn get(&self, key: &str) -> Option<&'s Setting> {
         self.settings.get(key)

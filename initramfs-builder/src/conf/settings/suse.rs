@@ -55,27 +55,27 @@ const MAIL: &str = "nobody is written to; `kdumpctl status` tells of the last cr
 const OLD: &str = "SUSE's kdump of today has no such key either";
 
 const IDLE: [Idle; 20] = [
-    idle("KDUMP_CRASHKERNEL", RESERVATION),
-    idle("KDUMP_UPDATE_BOOTLOADER", RESERVATION),
+    Idle::always("KDUMP_CRASHKERNEL", RESERVATION),
+    Idle::always("KDUMP_UPDATE_BOOTLOADER", RESERVATION),
     Idle {
         key: "KDUMP_AUTO_RESIZE",
         same: &["no", "false", "0"],
         why: RESERVATION,
     },
-    idle("KDUMP_KERNELVER", "the capture kernel is that of --kver"),
-    idle(
+    Idle::always("KDUMP_KERNELVER", "the capture kernel is that of --kver"),
+    Idle::always(
         "KDUMP_CPUS",
         "how many processors take part says nr_cpus= on the capture kernel's command line",
     ),
-    idle("KDUMP_COMMANDLINE", COMMAND_LINE),
-    idle("KDUMP_COMMANDLINE_APPEND", COMMAND_LINE),
-    idle("FADUMP_COMMANDLINE_APPEND", "fadump is not supported"),
+    Idle::always("KDUMP_COMMANDLINE", COMMAND_LINE),
+    Idle::always("KDUMP_COMMANDLINE_APPEND", COMMAND_LINE),
+    Idle::always("FADUMP_COMMANDLINE_APPEND", "fadump is not supported"),
     Idle {
         key: "KDUMP_FADUMP_SHELL",
         same: &["no", "false", "0"],
         why: "fadump is not supported",
     },
-    idle(
+    Idle::always(
         "KEXEC_OPTIONS",
         "kexec(8) takes its options on its own command line",
     ),
@@ -89,23 +89,15 @@ const IDLE: [Idle; 20] = [
         same: &["0"],
         why: "the log always has every step",
     },
-    idle("KDUMP_SMTP_SERVER", MAIL),
-    idle("KDUMP_SMTP_USER", MAIL),
-    idle("KDUMP_SMTP_PASSWORD", MAIL),
-    idle("KDUMP_NOTIFICATION_TO", MAIL),
-    idle("KDUMP_NOTIFICATION_CC", MAIL),
-    idle("KDUMPTOOL_FLAGS", OLD),
-    idle("KDUMP_COPY_KERNEL", OLD),
-    idle("KDUMP_RUNLEVEL", OLD),
+    Idle::always("KDUMP_SMTP_SERVER", MAIL),
+    Idle::always("KDUMP_SMTP_USER", MAIL),
+    Idle::always("KDUMP_SMTP_PASSWORD", MAIL),
+    Idle::always("KDUMP_NOTIFICATION_TO", MAIL),
+    Idle::always("KDUMP_NOTIFICATION_CC", MAIL),
+    Idle::always("KDUMPTOOL_FLAGS", OLD),
+    Idle::always("KDUMP_COPY_KERNEL", OLD),
+    Idle::always("KDUMP_RUNLEVEL", OLD),
 ];
-
-const fn idle(key: &'static str, why: &'static str) -> Idle {
-    Idle {
-        key,
-        same: &[],
-        why,
-    }
-}
 
 pub(super) fn translate(t: &mut Translation<'_>) {
     t.idle(&IDLE);
