@@ -132,6 +132,37 @@ fn every_cipher_and_key_type_works_and_new_keys_are_made_on_the_way() {
 }
 
 #[test]
+fn a_file_is_synced_before_it_gets_its_name_and_its_name_after_that() {
+    let peer = Peer::start(&Setup {
+        // It says what it is asked for.
+        lines: vec![
+            "Subsystem sftp /usr/lib/openssh/sftp-server -e -l VERBOSE 2> {folder}/asked"
+                .to_owned(),
+        ],
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let client = Client::of(&peer).unwrap();
+    client
+        .with(peer.address, |server| {
+            save(server, &root(&peer), &noise(MIB))
+        })
+        .unwrap();
+    let log = fs::read_to_string(peer.folder.join("asked")).unwrap();
+    let mut asked: Vec<&str> = log
+        .lines()
+        .filter_map(|line| {
+            ["fsync ", "posix-rename "]
+                .into_iter()
+                .find(|word| line.contains(word))
+        })
+        .collect();
+    // Whoever writes may sync as well.
+    asked.dedup();
+    assert_eq!(asked, ["fsync ", "posix-rename ", "fsync "], "{log}");
+}
+
+#[test]
 fn the_client_makes_new_keys_by_itself() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
     let mut client = Client::of(&peer).unwrap();
