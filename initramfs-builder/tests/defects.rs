@@ -20,7 +20,7 @@
 //! | 13 | a raw target with a file system on it is only warned about | here: [`a_raw_target_that_holds_something_is_refused`] |
 //! | 14 | a `#` cuts a value inside quotes | here: [`a_hash_inside_quotes_or_a_word_is_part_of_the_value`] |
 //! | 15 | room is compared with all memory at build time, and never again | QEMU `failure.rs`, `a_full_disk_keeps_what_fitted_under_its_incomplete_name`, and `raw.rs`, `a_disk_that_is_too_small_for_the_copy_is_not_touched` |
-//! | 16 | an estimate from compressed sizes and another kernel's modules | the estimate is measured with the image itself: QEMU `rehearsal.rs`, `an_estimate_lies_between_what_was_enough_and_what_was_not`; the plan has the sizes that are loaded: here [`the_plan_has_the_sizes_that_are_loaded`] |
+//! | 16 | an estimate from compressed sizes and another kernel's modules | the plan has the sizes that are loaded: here [`the_plan_has_the_sizes_that_are_loaded`]; an estimate crashes a virtual machine with the image itself: QEMU `rehearsal.rs`, `an_estimate_lies_between_what_was_enough_and_what_was_not` |
 //! | 17 | one format is announced, another is written | here: [`the_plan_announces_what_the_record_says`] |
 //! | 18 | old dumps go before the new one is safe | QEMU `keep_dumps.rs`, `the_oldest_dumps_go_when_the_new_one_is_complete` |
 //! | 19 | passwords lie in the image, readable by all | here: [`the_image_is_for_root_alone`]; there are no passwords |
