@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use initramfs_builder::compress::ImageCompression;
-use initramfs_builder::conf::settings::{self, Dialect};
+use initramfs_builder::conf::settings::{self, Dialect, own_conf};
 use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
 use initramfs_builder::proof::{self, Kind as ProofKind, Proof, Verdict};
@@ -14,14 +14,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// The configuration of the machine.
-const CONF: &str = "/etc/kdump.conf";
-/// What stands in its place on machines of Debian and SUSE.
-const DEBIAN_CONF: &str = "/etc/default/kdump-tools";
-const SUSE_CONF: &str = "/etc/sysconfig/kdump";
-/// A key that only SUSE's file has; on RHEL there is another one of that name.
-const SUSE_KEY: &str = "KDUMP_SAVEDIR";
 
 const HELP: &str = "\
 Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the kdump initramfs
@@ -212,7 +204,7 @@ fn check_all(request: &Request, form: Form) -> Result<(), Mistakes> {
 
 /// A proof is of the machine itself, and of the configuration that it has.
 fn keep_proof(request: &Request, kind: ProofKind, verdict: Verdict, text: String) {
-    if request.host_root == Path::new("/") && request.conf == Path::new(CONF) {
+    if request.host_root == Path::new("/") && request.conf == Path::new(own_conf(Path::new("/"))) {
         let proof = Proof::new(kind, &request.kernel, verdict, text);
         if let Err(mistake) = proof::keep(&request.host_root, &proof) {
             progress(&format!(
@@ -262,18 +254,6 @@ fn convert(conf: &Path, dialect: Dialect) -> Result<(), Mistakes> {
         eprintln!("mkkdumprd: warning: {warning}");
     }
     print(written.text.as_bytes())
-}
-
-/// The configuration of this machine.
-fn own_conf() -> PathBuf {
-    let is_suse = || fs::read_to_string(SUSE_CONF).is_ok_and(|text| text.contains(SUSE_KEY));
-    let conf = match () {
-        () if Path::new(CONF).exists() => CONF,
-        () if Path::new(DEBIAN_CONF).exists() => DEBIAN_CONF,
-        () if is_suse() => SUSE_CONF,
-        () => CONF,
-    };
-    conf.into()
 }
 
 fn list(image: &Path) -> Result<(), Mistakes> {
@@ -532,7 +512,8 @@ impl Options {
             format!("--to cannot be `{word}`; accepted are rhel, suse and debian")
         })?;
         Ok(Command::Convert(
-            conf.map_or_else(own_conf, PathBuf::from),
+            conf.unwrap_or_else(|| own_conf(Path::new("/")).to_owned())
+                .into(),
             dialect,
         ))
     }
@@ -548,7 +529,10 @@ impl Options {
             })?,
         };
         Ok(Request {
-            conf: self.conf.map_or_else(own_conf, PathBuf::from),
+            conf: self
+                .conf
+                .unwrap_or_else(|| own_conf(Path::new("/")).to_owned())
+                .into(),
             kernel: self.kernel.ok_or("--kver RELEASE is missing")?,
             modules_directory: self.modules.map(PathBuf::from),
             host_root: path(self.host, "/"),

@@ -3,7 +3,8 @@
 
 use crate::sysconfig::{self, Sysconfig};
 use initramfs_builder::compress::ImageCompression;
-use initramfs_builder::conf::{self, Directives};
+use initramfs_builder::conf::Directives;
+use initramfs_builder::conf::settings::{self, Dialect, own_conf};
 use initramfs_builder::error::{Mistake, Mistakes};
 use initramfs_builder::{Prepared, Request, image, prepare};
 use kexec::command_line::{
@@ -13,8 +14,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What is to be done about a crash.
-pub const CONF: &str = "/etc/kdump.conf";
 /// What is to be started then.
 pub const SYSCONFIG: &str = "/etc/sysconfig/kdump";
 /// Where the builds of init are installed.
@@ -29,7 +28,7 @@ const STATE: &str = "/var/lib/kdump";
 pub struct Setup {
     /// Where the host's files are.
     pub root: PathBuf,
-    /// `/etc/kdump.conf`.
+    /// What is to be done about a crash.
     pub directives: Directives,
     /// `/etc/sysconfig/kdump`.
     pub sysconfig: Sysconfig,
@@ -70,17 +69,18 @@ pub fn read_sysconfig(root: &Path) -> Result<Sysconfig, Mistakes> {
     }
 }
 
-/// `/etc/kdump.conf` below `root`.
+/// `/etc/kdump.conf` below `root`, or what stands in its place on a Debian or SUSE that has none.
 ///
 /// # Errors
 /// It cannot be read, or has a mistake.
 pub fn read_directives(root: &Path) -> Result<Directives, Mistakes> {
-    let conf = fs::read(below(root, CONF)).map_err(|error| {
+    let file = own_conf(root);
+    let text = fs::read(below(root, file)).map_err(|error| {
         Mistake::new(format!(
-            "reading {CONF}: {error}; an empty file saves dumps below /var/crash"
+            "reading {file}: {error}; an empty file saves dumps below /var/crash"
         ))
     })?;
-    conf::parse(CONF, &conf)
+    settings::parse(file, &text, Dialect::of(&text))
 }
 
 pub(crate) fn below(root: &Path, path: &str) -> PathBuf {
@@ -153,7 +153,7 @@ impl Setup {
     #[must_use]
     pub fn request(&self) -> Request {
         Request {
-            conf: below(&self.root, CONF),
+            conf: below(&self.root, own_conf(&self.root)),
             kernel: self.release.clone(),
             modules_directory: None,
             host_root: self.root.clone(),
@@ -181,8 +181,9 @@ impl Setup {
                 Ok((Built::Kept, Vec::new()))
             } else {
                 Err(Mistake::new(format!(
-                    "there is no {}, and `force_no_rebuild` in {CONF} forbids to build it; `kdumpctl rebuild` does so once",
-                    self.image.display()
+                    "there is no {}, and `force_no_rebuild` in {} forbids to build it; `kdumpctl rebuild` does so once",
+                    self.image.display(),
+                    self.directives.file
                 ))
                 .into())
             };
@@ -373,7 +374,7 @@ pub(crate) mod tests {
         // Another time on a file says nothing; peers rebuild here, or miss a change after the clock was set back.
         let touched = fs::File::options()
             .append(true)
-            .open(below(&tree.0, CONF))
+            .open(below(&tree.0, "/etc/kdump.conf"))
             .unwrap();
         touched
             .set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9999))
@@ -494,9 +495,22 @@ pub(crate) mod tests {
         let said = Setup::read(&tree.0).unwrap_err().to_string();
         assert!(said.starts_with("/etc/sysconfig/kdump:1: "), "{said}");
         fs::remove_file(below(&tree.0, SYSCONFIG)).unwrap();
-        fs::remove_file(below(&tree.0, CONF)).unwrap();
+        fs::remove_file(below(&tree.0, "/etc/kdump.conf")).unwrap();
         let said = Setup::read(&tree.0).unwrap_err().to_string();
         assert!(said.starts_with("reading /etc/kdump.conf: "), "{said}");
+    }
+
+    #[test]
+    fn the_settings_of_a_debian_stand_in_for_a_missing_file() {
+        let tree = Tree::new(RAW);
+        fs::remove_file(below(&tree.0, "/etc/kdump.conf")).unwrap();
+        tree.write(
+            "etc/default/kdump-tools",
+            "USE_KDUMP=1\nKDUMP_COREDIR=\"/srv/crash\"\n",
+        );
+        let directives = tree.setup().directives;
+        assert_eq!(directives.file, "/etc/default/kdump-tools");
+        assert_eq!(directives.path.unwrap().value, "/srv/crash");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use super::spelling::nearest;
 use super::{Directives, take};
 use crate::error::{At, Mistake, Mistakes};
 use shell::{Setting, Settings};
+use std::fs;
+use std::path::Path;
 
 /// Whose way a file of settings is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,29 @@ struct Translation<'s> {
     settings: &'s Settings,
     directives: Directives,
     mistakes: Mistakes,
+}
+
+/// The configuration of a machine, and what stands in its place on machines of Debian and SUSE.
+const FILES: [&str; 3] = [
+    "/etc/kdump.conf",
+    "/etc/default/kdump-tools",
+    "/etc/sysconfig/kdump",
+];
+/// A key that only SUSE's file has; on RHEL there is another one of that name.
+const SUSE_KEY: &str = "KDUMP_SAVEDIR";
+
+/// The configuration of the machine whose files are below `root`: the first of them that is there, else `kdump.conf`.
+#[must_use]
+pub fn own_conf(root: &Path) -> &'static str {
+    let [ours, debian, suse] = FILES;
+    let place = |file: &str| root.join(file.trim_start_matches('/'));
+    let is_suse = || fs::read_to_string(place(suse)).is_ok_and(|text| text.contains(SUSE_KEY));
+    match () {
+        () if place(ours).exists() => ours,
+        () if place(debian).exists() => debian,
+        () if is_suse() => suse,
+        () => ours,
+    }
 }
 
 /// A key that changes nothing here.
