@@ -11,6 +11,7 @@
 //! What it does not try: the capture kernel and its drivers, and the network as it is brought up there; a rehearsal does.
 
 use crate::error::{Mistake, Mistakes};
+use crate::resolve::Place;
 use crate::{Prepared, Request, prepare};
 use collector::Sink as _;
 use config::TargetSpec;
@@ -214,7 +215,7 @@ fn try_target(prepared: &Prepared, number: usize) -> Result<String, String> {
             path,
             ..
         } => {
-            let address = server_address(prepared, number)?;
+            let address = server_address(&goal.place)?;
             let mount_point = mount_point()?;
             let filesystem = nfs::mount_export(
                 address,
@@ -240,7 +241,7 @@ fn try_target(prepared: &Prepared, number: usize) -> Result<String, String> {
             let file = resolved.ssh_key.as_deref().unwrap_or_default();
             let key = UserKey::parse(file).map_err(|error| error.to_string())?;
             let account = Account {
-                address: SocketAddr::new(server_address(prepared, number)?, port),
+                address: SocketAddr::new(server_address(&goal.place)?, port),
                 user,
                 key: &key,
                 pinned: &pinned,
@@ -251,15 +252,9 @@ fn try_target(prepared: &Prepared, number: usize) -> Result<String, String> {
 }
 
 /// The server's address as the plan has it.
-fn server_address(prepared: &Prepared, number: usize) -> Result<IpAddr, String> {
-    use crate::resolve::Place;
-    match prepared
-        .resolved
-        .attempts
-        .get(number)
-        .map(|goal| &goal.place)
-    {
-        Some(Place::Nfs { address, .. } | Place::Ssh { address, .. }) => Ok(*address),
+fn server_address(place: &Place) -> Result<IpAddr, String> {
+    match place {
+        Place::Nfs { address, .. } | Place::Ssh { address, .. } => Ok(*address),
         _ => Err("the target has no server".to_owned()),
     }
 }
