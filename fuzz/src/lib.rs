@@ -39,7 +39,7 @@ mod servers {
 pub(crate) use synthetic::machine;
 
 /// Parts of the host command.
-#[path = "../../collector/src/command"]
+#[path = "../../vmcore/src"]
 #[allow(dead_code, unreachable_pub, reason = "the command uses more of it")]
 mod command {
     pub(crate) mod stream;

@@ -104,6 +104,7 @@ fn sources(name: &str) -> Vec<PathBuf> {
         "initramfs-builder",
         "qemu-tests",
         "targets",
+        "vmcore",
     ]
     .iter()
     .flat_map(|part| [root.join(part).join("src"), root.join(part).join("tests")])

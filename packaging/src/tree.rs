@@ -28,7 +28,7 @@ const PROGRAMS: [(&str, &[(&str, &str)]); 5] = [
     // Not among the programs for root alone: `status` needs none.
     ("kdumpctl", &[("kdumpctl", "usr/bin/kdumpctl")]),
     ("kdumprd-kexec", &[("kexec", "usr/lib/kdumprd/kexec")]),
-    ("kdumprd-collector", &[("vmcore", "usr/bin/vmcore")]),
+    ("kdumprd-vmcore", &[("vmcore", "usr/bin/vmcore")]),
 ];
 
 /// Manual pages: the program that prints the page, what it is asked for besides, and the page's file. That of kexec has an

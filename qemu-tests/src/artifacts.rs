@@ -73,7 +73,7 @@ pub fn mkkdumprd() -> Result<PathBuf> {
 /// It does not build.
 pub fn vmcore() -> Result<PathBuf> {
     static BUILT: Built = OnceLock::new();
-    once(&BUILT, || build("kdumprd-collector", "vmcore", ""))
+    once(&BUILT, || build("kdumprd-vmcore", "vmcore", ""))
 }
 
 /// The service's command, statically linked: the first kernel's guest has no libraries.

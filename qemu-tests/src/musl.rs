@@ -47,8 +47,7 @@ pub fn init() -> Result<PathBuf> {
             .env("LD_LIBRARY_PATH", libraries_in_folder(&root)?)
             // `-Zbuild-std` is a switch of nightly compilers; only here, never for what is shipped.
             .env("RUSTC_BOOTSTRAP", "1")
-            // `alloc` is for the manual pages of the collector's command, which is in one package with the library.
-            .arg("-Zbuild-std=core,alloc");
+            .arg("-Zbuild-std=core");
         // Another compiler's warnings are not this step's business.
         flags.push_str(" --cap-lints warn");
     }

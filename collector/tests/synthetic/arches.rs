@@ -3,9 +3,10 @@
 
 use collector::{MEMORY_BYTES, OPEN_BYTES, Vmcore, dmesg};
 
+use crate::collecting::Run;
 use crate::damage::{self, Damaged};
 use crate::dumpfile::Dumpfile;
-use crate::levels::{Run, check};
+use crate::levels::check;
 use crate::machine::{Compound, Config, File, Generation, Machine, MapKind, Mmu, Shape, Target};
 use crate::ring::{Entry, Ring};
 

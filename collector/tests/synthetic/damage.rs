@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use collector::{IoError, MEMORY_BYTES, OPEN_BYTES, Sink, Source, Vmcore, collect, dmesg};
 use config::{CollectOptions, Compression, DumpLevel};
 
-use crate::levels::{V6_1, V6_12};
 use crate::machine::{Compound, Config, File, Machine, MapKind, PAGE};
+use crate::mixed::{V6_1, V6_12};
 use crate::ring::Ring;
 
 /// A vmcore with one byte changed, or cut short.

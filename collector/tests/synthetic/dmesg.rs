@@ -4,8 +4,8 @@
 use collector::dmesg::{self, DmesgError, Summary};
 use collector::{IoError, MEMORY_BYTES, OPEN_BYTES, Vmcore};
 
-use crate::levels::V6_12;
 use crate::machine::{Config, File, Machine, MapKind, PAGE};
+use crate::mixed::V6_12;
 use crate::ring::{Entry, Ring};
 
 const PLAIN: Ring = Ring {

@@ -9,7 +9,7 @@
 )]
 
 mod arches;
-mod command;
+mod collecting;
 mod damage;
 mod dmesg;
 mod dumpfile;
@@ -17,10 +17,10 @@ mod eras;
 mod levels;
 mod log_buffers;
 mod machine;
+mod mixed;
 mod old_kernels;
 mod old_logs;
 mod old_machine;
 mod ring;
 mod symbols;
-mod threads;
 mod told_by_kernel;

@@ -5,9 +5,9 @@ use collector::dmesg::{self, Part, Summary};
 use collector::{MEMORY_BYTES, OPEN_BYTES, Vmcore};
 
 use crate::dmesg::read;
-use crate::levels::V6_1;
 use crate::log_buffers::{Records, buffer, install_text, variable};
 use crate::machine::{Config, File, Machine, MapKind, PAGE};
+use crate::mixed::V6_1;
 
 fn machine() -> Machine {
     let config = Config {

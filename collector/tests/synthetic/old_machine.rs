@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use collector::Stats;
 
+use crate::collecting::{Log, Run};
 use crate::dumpfile::Dumpfile;
 use crate::eras::{Era, Free, Second};
-use crate::levels::{Log, Run, V6_1};
 use crate::machine::{Config, Kind, Machine, MapKind, PAGE};
+use crate::mixed::V6_1;
 
 pub(crate) const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
 /// The function that frees a page of hugetlbfs.

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 
 use collector::Stats;
 
+use crate::collecting::{Log, Run};
 use crate::dumpfile::Dumpfile;
-use crate::levels::{Log, Run, V6_12, mixed};
 use crate::machine::{Compound, Config, Machine, MapKind, PAGE};
+use crate::mixed::{V6_12, mixed};
 use crate::symbols::{Counts, TABLES, install};
 
 fn collect(machine: &Machine, level: u8) -> (BTreeSet<u64>, Stats, Log) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The host command: makedumpfile's, with a few words of our own.
+//! The host command `vmcore`: the collector over plain files, with makedumpfile's options and a few words of our own.
+#![forbid(unsafe_code)]
 
 mod diff;
 mod help;
@@ -55,8 +56,7 @@ impl Failure {
     }
 }
 
-/// Runs the command, and returns its exit code.
-pub(crate) fn main() -> ExitCode {
+fn main() -> ExitCode {
     let mut words = env::args_os();
     let program = words.next().unwrap_or_default();
     let name = Path::new(&program).file_name();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::levels::{V6_1, finished};
+use crate::mixed::{V6_1, finished};
 
 /// A folder that goes when the test ends.
 struct Folder(PathBuf);
