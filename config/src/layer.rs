@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is put together from other devices before a target's own device is there.
 
+use crate::luks::Luks;
 use core::fmt;
 
 /// The most layers that a record lists.
@@ -25,6 +26,13 @@ pub enum Layer<'a> {
         /// What the kernel calls it: `md0`.
         name: &'a str,
     },
+    /// What LUKS encrypted, with a volume key that is in the image.
+    Luks {
+        /// The device below.
+        luks: Luks<'a>,
+        /// What the device mapper calls the mapping: `cryptroot`.
+        name: &'a str,
+    },
 }
 
 impl<'a> Layer<'a> {
@@ -32,13 +40,17 @@ impl<'a> Layer<'a> {
     #[must_use]
     pub const fn name(&self) -> &'a str {
         match self {
-            Self::Lvm { name, .. } | Self::Md { name, .. } => name,
+            Self::Lvm { name, .. } | Self::Md { name, .. } | Self::Luks { name, .. } => name,
         }
     }
 
     /// The layer of a line of the record.
     #[must_use]
     pub fn parse(line: &'a str) -> Option<Self> {
+        if let Some(rest) = line.strip_prefix("luks ") {
+            let (luks, name) = Luks::parse(rest)?;
+            return (!name.contains(' ')).then_some(Self::Luks { luks, name });
+        }
         let mut words = line.split(' ');
         let mut next = || words.next().filter(|word| !word.is_empty());
         let layer = match next()? {
@@ -67,6 +79,7 @@ impl fmt::Display for Layer<'_> {
                 name,
             } => write!(f, "lvm {group} {volume} {name}"),
             Self::Md { array, name } => write!(f, "md {array} {name}"),
+            Self::Luks { luks, name } => write!(f, "luks {luks} {name}"),
         }
     }
 }
@@ -143,7 +156,12 @@ mod tests {
 
     #[test]
     fn a_layer_reads_back_as_it_was_written() {
-        for line in ["lvm g-1 v-2 vg0-root", "md 1-2 md127"] {
+        for line in [
+            "lvm g-1 v-2 vg0-root",
+            "md 1-2 md127",
+            "luks 1-2 2 aes-xts-plain64 64 32768 dynamic 0 512 00ff cryptroot",
+            "luks 1-2 1 aes-cbc-essiv:sha256 32 4096 8192 8 4096 0a c",
+        ] {
             assert_eq!(Layer::parse(line).unwrap().to_string(), line);
         }
         for line in [
@@ -154,6 +172,13 @@ mod tests {
             "lvm a  c",
             "md a",
             "raid a b",
+            "luks ../x 2 aes-xts-plain64 64 32768 dynamic 0 512 00ff c",
+            "luks 1-2 2 aes-xts-plain64 65 32768 dynamic 0 512 00ff c",
+            "luks 1-2 2 aes-xts-plain64 0 32768 dynamic 0 512 00ff c",
+            "luks 1-2 2 aes-xts-plain64 64 -1 dynamic 0 512 00ff c",
+            "luks 1-2 2 aes-xts-plain64 64 32768 all 0 512 00ff c",
+            "luks 1-2 2 aes-xts-plain64 64 32768 dynamic 0 512 00ff",
+            "luks 1-2 2 aes-xts-plain64 64 32768 dynamic 0 512 00ff c d",
         ] {
             assert_eq!(Layer::parse(line), None, "{line}");
         }

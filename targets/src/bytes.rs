@@ -54,6 +54,14 @@ impl Fields<'_> {
         u16::from_be_bytes(self.bytes(offset))
     }
 
+    pub(crate) fn be32(&self, offset: usize) -> u32 {
+        u32::from_be_bytes(self.bytes(offset))
+    }
+
+    pub(crate) fn be64(&self, offset: usize) -> u64 {
+        u64::from_be_bytes(self.bytes(offset))
+    }
+
     /// Text of at most `len` bytes that ends at its first NUL.
     pub(crate) fn text<const N: usize>(&self, offset: usize, len: usize) -> Text<N> {
         let end = offset.saturating_add(len);

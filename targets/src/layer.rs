@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Puts together what is made of other devices: logical volumes of LVM2, arrays of md. Without their tools: the members are
+//! Puts together what is made of other devices: logical volumes of LVM2, arrays of md, what LUKS encrypted. Without their tools: the members are
 //! found by what they say of themselves, and the kernel is told which they are.
 //!
 //! ```text
 //! Layer ─▶ assemble ─┬─▶ lvm: physical volumes ─▶ newest metadata ─▶ segments ─▶ the device mapper's table
-//!                    └─▶ md: members by array UUID ─▶ SET_ARRAY_INFO, ADD_NEW_DISK, RUN_ARRAY
+//!                    ├─▶ md: members by array UUID ─▶ SET_ARRAY_INFO, ADD_NEW_DISK, RUN_ARRAY
+//!                    └─▶ luks: device by UUID ─▶ header as recorded ─▶ dm-crypt's line with the image's volume key
 //! ```
 //! What is there already, as an earlier attempt put it together, is left as it is.
 
+mod crypt;
 mod device_mapper;
+mod json;
+pub mod luks;
 pub mod lvm;
 mod lvm_text;
 pub mod md;
 
+pub use crypt::{ActiveError, with_active_key};
 pub(crate) use device_mapper::Buffer;
 
 use crate::Uuid;
 use crate::clock::now;
 use crate::io::{Disk, io, path};
-use crate::superblock::{self, Kind};
+use crate::superblock::{self, Identity, Kind};
 use crate::sys::{MdMember, md_add, md_run, md_set_version, md_stop};
 use crate::sysfs::{KernelName, Roots, System};
 use crate::text::{Name, Text};
@@ -29,6 +34,7 @@ use core::fmt;
 use core::time::Duration;
 use device_mapper::{DeviceMapper, Table};
 use heapless::Vec;
+use luks::LuksError;
 use lvm::{Group, LvmError, PhysicalVolume, Segment};
 use md::{MAX_MEMBERS, Member};
 use rustix::fd::OwnedFd;
@@ -60,6 +66,10 @@ pub enum LayerError {
     Twins([KernelName; 2]),
     /// Its metadata does not say what it is made of.
     Lvm(Name, LvmError),
+    /// Its LUKS header cannot be used.
+    Luks(Name, LuksError),
+    /// Its LUKS header is no longer the one that was recorded.
+    EncryptedAnew(Name),
     /// It has more pieces than one call to the kernel takes.
     TooManyPieces(Name),
     /// The kernel refused: what was being done.
@@ -94,6 +104,12 @@ impl fmt::Display for LayerError {
                 "{first} and {second} both say that they are the same part of a whole, and are not paths to one disk"
             ),
             Self::Lvm(name, error) => write!(f, "putting {name} together: {error}"),
+            Self::Luks(name, error) => write!(f, "putting {name} together: {error}"),
+            Self::EncryptedAnew(name) => write!(
+                f,
+                "putting {name} together: its LUKS header is not the one of which the image has the volume key; rebuild the \
+                 kdump image"
+            ),
             Self::TooManyPieces(name) => write!(
                 f,
                 "putting {name} together: it has more pieces than one call to the kernel takes"
@@ -113,7 +129,7 @@ pub struct Means<'c> {
     pub roots: Roots<'c>,
     /// How long to wait for the parts.
     pub patience: Duration,
-    /// For LVM's metadata.
+    /// For LVM's metadata and LUKS' header.
     pub memory: &'c mut [u8],
     /// Called at least four times a second.
     pub tick: &'c mut dyn FnMut(),
@@ -141,6 +157,7 @@ pub fn assemble(layer: &Layer<'_>, means: &mut Means<'_>) -> Result<(), LayerErr
             name,
         } => work.lvm(group, volume, name, means),
         Layer::Md { array, name } => work.md(array, name, means),
+        Layer::Luks { luks, name } => work.luks(luks, name, means),
     }
 }
 
@@ -191,7 +208,7 @@ impl Work {
         &self,
         kind: Kind,
         tick: &mut dyn FnMut(),
-        visit: &mut dyn FnMut(&KernelName, &mut Disk) -> Result<(), LayerError>,
+        visit: &mut dyn FnMut(&KernelName, &mut Disk, &Identity) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
         let mut result = Ok(());
         let listed = self.system.each_block_device(&mut |name| {
@@ -205,7 +222,7 @@ impl Work {
                 && let Ok(Some(identity)) = superblock::identify(&mut disk)
                 && identity.kind == kind
             {
-                result = visit(name, &mut disk);
+                result = visit(name, &mut disk, &identity);
             }
         });
         listed.map_err(LayerError::NoDeviceTree)?;
@@ -228,7 +245,7 @@ impl Work {
         means: &mut Means<'_>,
     ) -> Result<(), LayerError> {
         let uuid = mapping_uuid(group, volume);
-        if self.has_mapping(&uuid) {
+        if self.has_mapping(uuid.as_bytes()) {
             return Ok(());
         }
         loop {
@@ -258,14 +275,14 @@ impl Work {
         LayerError::Lvm(self.name, error)
     }
 
-    fn has_mapping(&self, uuid: &Text<80>) -> bool {
+    fn has_mapping(&self, uuid: &[u8]) -> bool {
         let mut found = false;
         // What cannot be listed is seen to later.
         let _ = self.system.each_block_device(&mut |name| {
             let is_it = self
                 .system
                 .mapping_uuid(name)
-                .is_some_and(|known| known.as_bytes() == uuid.as_bytes());
+                .is_some_and(|known| known.as_bytes() == uuid);
             found |= is_it && self.system.size_bytes(name).is_some_and(|size| size > 0);
         });
         found
@@ -273,7 +290,7 @@ impl Work {
 
     fn volumes(&self, tick: &mut dyn FnMut()) -> Result<Volumes, LayerError> {
         let mut volumes = Volumes::new();
-        self.each_part(Kind::LvmMember, tick, &mut |name, disk| {
+        self.each_part(Kind::LvmMember, tick, &mut |name, disk, _| {
             let Ok(Some(found)) = PhysicalVolume::read(disk) else {
                 return Ok(());
             };
@@ -366,7 +383,7 @@ impl Work {
         }
         DeviceMapper::open(dev)
             .map_err(self.failed("opening the device mapper"))?
-            .make(name, uuid.as_str().unwrap_or_default(), table)
+            .make(name, uuid.as_str().unwrap_or_default(), &mut table)
             .map_err(self.failed("making the mapping"))
     }
 
@@ -449,7 +466,7 @@ impl Work {
         tick: &mut dyn FnMut(),
     ) -> Result<Vec<(Member, KernelName), MAX_MEMBERS>, LayerError> {
         let mut members: Vec<(Member, KernelName), MAX_MEMBERS> = Vec::new();
-        self.each_part(Kind::RaidMember, tick, &mut |name, disk| {
+        self.each_part(Kind::RaidMember, tick, &mut |name, disk, _| {
             let Ok(Some(member)) = Member::read(disk) else {
                 return Ok(());
             };

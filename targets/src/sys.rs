@@ -82,6 +82,8 @@ pub(crate) enum DmCall {
     Suspend,
     /// `DM_TABLE_LOAD`
     LoadTable,
+    /// `DM_TABLE_STATUS`
+    TableStatus,
 }
 
 /// `_IOWR(0xfd, NUMBER, struct dm_ioctl)`, which has 312 bytes.
@@ -99,6 +101,7 @@ pub(crate) fn dm_call(fd: impl AsFd, call: DmCall, buffer: &mut Buffer) -> Resul
             DmCall::Remove => ioctl(fd, Updater::<{ dm_opcode(4) }, Buffer>::new(buffer)),
             DmCall::Suspend => ioctl(fd, Updater::<{ dm_opcode(6) }, Buffer>::new(buffer)),
             DmCall::LoadTable => ioctl(fd, Updater::<{ dm_opcode(9) }, Buffer>::new(buffer)),
+            DmCall::TableStatus => ioctl(fd, Updater::<{ dm_opcode(12) }, Buffer>::new(buffer)),
         }
     }
 }

@@ -21,6 +21,7 @@
 //!  address eth0 dhcp4
 //! fence_kdump 7410 10 0
 //! fence_node 0 10.0.2.2 db8.example
+//! layer luks 7c3e… 2 aes-xts-plain64 64 32768 dynamic 0 512 9f86… cryptdisk
 //! layer lvm 3tLYyO-… a8bGBk-… vg0-root
 //! attempt configured
 //!  filesystem ext3

@@ -34,13 +34,14 @@ fence_kdump 7411 5 3
 fence_node 0 10.0.2.2 db8.example
 fence_node 0 10.0.2.9 10.0.2.9
 layer md 1-2-3-4 md0
+layer luks 5-6 2 aes-xts-plain64 64 32768 dynamic 0 512 9f86d0 cryptdisk
 layer lvm 3tLYyO-x a8bGBk-y vg0-root
 attempt configured
  filesystem ext3
  device uuid 0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11
  known_as /dev/vdb1
  size_bytes 104857600
- layers 0 1
+ layers 0 1 2
  mount_options noatime
  path /var/my crash
  collect kdump zlib 1,31
@@ -131,8 +132,8 @@ fn errors_name_their_line() {
     let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
     assert_eq!(parse(&broken), Err(RecordError::Keyword(19, "modul")));
     let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-    assert_eq!(parse(&broken), Err(RecordError::Repeated(38, "path")));
-    let broken = SAMPLE.replace(" layers 0 1\n", " layers 0 2\n");
+    assert_eq!(parse(&broken), Err(RecordError::Repeated(39, "path")));
+    let broken = SAMPLE.replace(" layers 0 1 2\n", " layers 0 3\n");
     assert_eq!(parse(&broken), Err(RecordError::Missing("layer")));
     let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
     assert_eq!(

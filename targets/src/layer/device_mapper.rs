@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The device mapper's calls: a mapping is made, given its table, and switched on.
+//! The device mapper's calls: a mapping is made, given its table, and switched on; the table of one that is there.
 //!
 //! Source: Linux 6.12 `include/uapi/linux/dm-ioctl.h`, `drivers/md/dm-ioctl.c`.
 
+use crate::bytes::Fields;
 use crate::io::io;
 use crate::sys::{DmCall, dm_call};
 use collector::IoError;
 use core::fmt::{self, Write as _};
+use core::hint::black_box;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -18,6 +20,12 @@ const NAME_AT: usize = 48;
 const NAME_BYTES: usize = 128;
 const UUID_AT: usize = 176;
 const UUID_BYTES: usize = 129;
+/// What is asked for is the table, and not how its targets are.
+const STATUS_TABLE: u32 = 1 << 4;
+/// There was more than the buffer has room for.
+const BUFFER_FULL: u32 = 1 << 8;
+/// The kernel wipes its own copy of the call.
+const SECURE_DATA: u32 = 1 << 15;
 
 /// The device mapper, opened.
 pub(super) struct DeviceMapper(OwnedFd);
@@ -27,6 +35,8 @@ pub(super) struct Table {
     buffer: Buffer,
     used: usize,
     lines: u32,
+    /// It has a key in it.
+    is_secret: bool,
 }
 
 /// What the kernel reads and writes.
@@ -46,7 +56,7 @@ impl Buffer {
     }
 
     /// The header of a call about the mapping of this name.
-    fn address(&mut self, name: &str, uuid: &str, data_bytes: usize, lines: u32) {
+    fn address(&mut self, name: &str, uuid: &str, data_bytes: usize, lines: u32, flags: u32) {
         for (at, number) in [
             (0, 4),
             (4, 0),
@@ -55,7 +65,7 @@ impl Buffer {
             (16, u32::try_from(HEADER_BYTES).unwrap_or(0)),
             (20, lines),
             (24, 0),
-            (28, 0),
+            (28, flags),
         ] {
             self.put(at, &u32::to_ne_bytes(number));
         }
@@ -83,7 +93,44 @@ impl Table {
             buffer: Buffer::new(),
             used: HEADER_BYTES,
             lines: 0,
+            is_secret: false,
         }
+    }
+
+    /// One that is to have a key in it: it is wiped in the end, here and in the kernel.
+    pub(super) const fn secret() -> Self {
+        let mut table = Self::new();
+        table.is_secret = true;
+        table
+    }
+
+    /// The arguments of the table's line, when there is just one and it is `target`'s.
+    pub(super) fn only_line(&self, target: &str) -> Option<&str> {
+        let fields = Fields(&self.buffer.0);
+        let name = fields.text::<16>(HEADER_BYTES + 24, 16);
+        let text = self.buffer.0.get(HEADER_BYTES + TARGET_BYTES..self.used)?;
+        let text = text.split(|&byte| byte == 0).next()?;
+        (self.lines == 1 && name == *target)
+            .then_some(text)
+            .and_then(|text| core::str::from_utf8(text).ok())
+    }
+
+    /// Reads what the kernel wrote.
+    fn take_answer(&mut self) -> Result<(), IoError> {
+        let fields = Fields(&self.buffer.0);
+        let data_bytes = usize::try_from(fields.le32(12)).unwrap_or(usize::MAX);
+        let is_whole = fields.le32(28) & BUFFER_FULL == 0 && data_bytes <= BUFFER_BYTES;
+        if !is_whole || usize::try_from(fields.le32(16)) != Ok(HEADER_BYTES) {
+            return Err(IoError::END);
+        }
+        self.used = data_bytes;
+        self.lines = fields.le32(20);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn length(&self) -> u64 {
+        Fields(&self.buffer.0).le64(HEADER_BYTES + 8)
     }
 
     /// Adds a line: so many units of 512 bytes from `start` on are `target` with `arguments`. False when there is no more
@@ -125,6 +172,16 @@ impl Table {
     }
 }
 
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.is_secret {
+            self.buffer.0.fill(0);
+            // The zeros count, although nobody reads them.
+            black_box(&self.buffer.0);
+        }
+    }
+}
+
 struct Tail<'b> {
     buffer: &'b mut [u8],
     at: usize,
@@ -151,10 +208,13 @@ impl DeviceMapper {
     }
 
     /// Makes a mapping and switches it on. What is half made is taken away again.
-    pub(super) fn make(&self, name: &str, uuid: &str, mut table: Table) -> Result<(), IoError> {
+    pub(super) fn make(&self, name: &str, uuid: &str, table: &mut Table) -> Result<(), IoError> {
         self.simple(DmCall::Create, name, uuid)?;
+        let flags = if table.is_secret { SECURE_DATA } else { 0 };
         // The name alone says which one it is.
-        table.buffer.address(name, "", table.used, table.lines);
+        table
+            .buffer
+            .address(name, "", table.used, table.lines, flags);
         let made = dm_call(&self.0, DmCall::LoadTable, &mut table.buffer)
             .map_err(io)
             // Without a flag that says otherwise this ends a suspension, and puts the table in force.
@@ -165,9 +225,19 @@ impl DeviceMapper {
         made
     }
 
+    /// The table of a mapping that is there, with its keys.
+    pub(super) fn table(&self, name: &str) -> Result<Table, IoError> {
+        let mut table = Table::secret();
+        let flags = STATUS_TABLE | SECURE_DATA;
+        table.buffer.address(name, "", BUFFER_BYTES, 0, flags);
+        dm_call(&self.0, DmCall::TableStatus, &mut table.buffer).map_err(io)?;
+        table.take_answer()?;
+        Ok(table)
+    }
+
     fn simple(&self, call: DmCall, name: &str, uuid: &str) -> Result<(), IoError> {
         let mut buffer = Buffer::new();
-        buffer.address(name, uuid, HEADER_BYTES, 0);
+        buffer.address(name, uuid, HEADER_BYTES, 0, 0);
         dm_call(&self.0, call, &mut buffer).map_err(io)
     }
 }
@@ -183,7 +253,7 @@ mod tests {
         assert!(table.push(100, 7, "striped", format_args!("2 128 8:1 0 8:2 0")));
         table
             .buffer
-            .address("vg0-root", "", table.used, table.lines);
+            .address("vg0-root", "", table.used, table.lines, 0);
         let bytes = &table.buffer.0;
         let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
         assert_eq!((word(0), word(16), word(20)), (4, 312, 2));
@@ -196,6 +266,34 @@ mod tests {
         assert_eq!(next, 56);
         assert_eq!(bytes[312 + next], 100);
         assert!(bytes[312 + next + 40..].starts_with(b"2 128 8:1 0 8:2 0\0"));
+    }
+
+    #[test]
+    fn a_table_is_read_as_the_kernel_wrote_it() {
+        let mut answer = Table::secret();
+        assert!(answer.push(
+            0,
+            100,
+            "crypt",
+            format_args!("aes-xts-plain64 00ff 0 8:1 2048")
+        ));
+        let (used, lines) = (answer.used, answer.lines);
+        answer.buffer.address("c", "", used, lines, STATUS_TABLE);
+        (answer.used, answer.lines) = (0, 0);
+        assert_eq!(answer.only_line("crypt"), None);
+        answer.take_answer().unwrap();
+        assert_eq!(
+            answer.only_line("crypt"),
+            Some("aes-xts-plain64 00ff 0 8:1 2048")
+        );
+        assert_eq!(answer.only_line("linear"), None);
+        assert!(answer.push(100, 1, "crypt", format_args!("")));
+        assert_eq!(answer.only_line("crypt"), None);
+        for (at, value) in [(12, 16385), (16, 8), (28, BUFFER_FULL)] {
+            answer.buffer.address("c", "", used, lines, 0);
+            answer.buffer.put(at, &u32::to_ne_bytes(value));
+            assert_eq!(answer.take_answer(), Err(IoError::END));
+        }
     }
 
     #[test]

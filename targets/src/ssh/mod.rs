@@ -40,6 +40,7 @@ mod stream;
 mod transport;
 mod wire;
 
+pub(crate) use base64::decode as decode_base64;
 pub use error::SshError;
 pub use key_file::UserKey;
 pub use public_key::{ECDSA_P256, ED25519, PublicKey, PublicKeyError};
