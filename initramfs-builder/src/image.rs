@@ -6,6 +6,7 @@ use crate::cpio::{self, Entry, Kind};
 use crate::error::Mistake;
 use crate::modules::closure::Closure;
 use crate::programs::Programs;
+use config::luks::VOLUME_KEYS;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -42,6 +43,8 @@ pub struct Extras<'a> {
     pub busybox: Option<Vec<u8>>,
     /// The user's key for ssh.
     pub ssh_key: Option<&'a [u8]>,
+    /// The volume keys of encrypted disks, each with its device's UUID.
+    pub volume_keys: &'a [(String, Vec<u8>)],
     /// Hooks and other programs.
     pub programs: &'a Programs,
 }
@@ -83,7 +86,21 @@ pub fn items(init: Vec<u8>, record: &str, closure: &Closure, extras: Extras<'_>)
             "the user's key for ssh",
         );
     }
+    for (uuid, key) in extras.volume_keys {
+        list.file(
+            &format!("{VOLUME_KEYS}/{uuid}"),
+            0o600,
+            key.clone(),
+            "the volume key of an encrypted disk",
+        );
+    }
     list.into_items()
+}
+
+/// This file of an image is a volume key, which nobody needs to see.
+#[must_use]
+pub fn is_volume_key(name: &str) -> bool {
+    Path::new("/").join(name).starts_with(VOLUME_KEYS)
 }
 
 /// Items by name: each once, with the directories above it.
@@ -241,6 +258,7 @@ mod tests {
             Extras {
                 busybox: Some(b"bb".to_vec()),
                 ssh_key: None,
+                volume_keys: &[],
                 programs: &Programs::default(),
             },
         )
@@ -276,6 +294,7 @@ mod tests {
         let none = Extras {
             busybox: None,
             ssh_key: None,
+            volume_keys: &[],
             programs: &Programs::default(),
         };
         let bare = items(vec![], "", &Closure::default(), none);

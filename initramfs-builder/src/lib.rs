@@ -181,6 +181,7 @@ pub fn prepare_for(
     let extras = image::Extras {
         busybox,
         ssh_key: resolved.ssh_key.as_deref(),
+        volume_keys: &resolved.volume_keys,
         programs: &resolved.programs,
     };
     let items = image::items(init, &record, &closure, extras);

@@ -295,6 +295,11 @@ fn cat(image: &Path, file: &str) -> Result<(), Mistakes> {
         .into_iter()
         .find(|entry| entry.name == wanted);
     match found.map(|entry| entry.kind) {
+        Some(Kind::File(_)) if image::is_volume_key(wanted) => Err(Mistake::new(format!(
+            "/{wanted} in {} is the volume key of an encrypted disk, which is not printed",
+            image.display()
+        ))
+        .into()),
         Some(Kind::File(bytes)) => print(&bytes),
         Some(_) => Err(Mistake::new(format!("/{wanted} in {} is no file", image.display())).into()),
         None => Err(Mistake::new(format!(

@@ -270,6 +270,7 @@ fn plan_of(resolved: &Resolved) -> String {
     let extras = image::Extras {
         busybox: None,
         ssh_key: None,
+        volume_keys: &[],
         programs: &resolved.programs,
     };
     let record = resolved.record(&[]).unwrap().to_string();

@@ -15,12 +15,14 @@ mod program;
 pub mod settings;
 mod spelling;
 mod target;
+mod volume_key;
 
 pub use cluster::{Family, FenceOptions};
 pub use ip::Ip;
 pub use page::page;
 pub use program::Collector;
 pub use target::{DeviceName, Target, TargetKind};
+pub use volume_key::{KeySource, VolumeKey};
 
 use crate::error::{At, Mistake, Mistakes};
 use config::{FailureAction, FinalAction};
@@ -60,6 +62,8 @@ pub struct Directives {
     pub ifc: Option<At<String>>,
     /// The capture kernel's address, where it is not the host's own.
     pub ip: Option<At<Ip>>,
+    /// Volume keys that the image is to have.
+    pub volume_keys: Vec<At<VolumeKey>>,
     /// Modules that the administrator wants, in his order.
     pub extra_modules: Vec<At<String>>,
     /// Modules that stay out, and directories of modules.
@@ -108,7 +112,7 @@ pub struct OnFailure {
 type Take = fn(&mut Directives, &Line<'_>) -> Result<(), String>;
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 42] = [
+const DIRECTIVES: [(&str, Take); 43] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -135,6 +139,7 @@ const DIRECTIVES: [(&str, Take); 42] = [
     ("disk_timeout", take_seconds),
     ("dump_deadline", take_seconds),
     ("stall_timeout", take_seconds),
+    ("luks_volume_key", volume_key::take_volume_key),
     ("extra_modules", module::take_extra_modules),
     ("blacklist", module::take_blacklist),
     ("options", module::take_options),

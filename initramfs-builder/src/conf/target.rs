@@ -102,29 +102,23 @@ impl std::fmt::Display for DeviceName {
     }
 }
 
-pub(super) fn take_target(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
-    const ACCEPTED: &str = "a device (/dev/…), LABEL=, UUID= or PARTUUID=";
-    let value = line.some(ACCEPTED)?;
-    let (value, kind) = match (Type::of(line.word), value.rsplit_once(BLANKS)) {
-        (Some(fstype), _) => (value, TargetKind::Filesystem(fstype)),
-        (None, Some((device, "overwrite"))) => (
-            device.trim_end_matches(BLANKS),
-            TargetKind::Raw { overwrite: true },
-        ),
-        (None, _) => (value, TargetKind::Raw { overwrite: false }),
-    };
-    if value.contains(BLANKS) && !line.quoted {
+/// What names a device.
+const DEVICE: &str = "a device (/dev/…), LABEL=, UUID= or PARTUUID=";
+
+/// The device of a value, in which quotes may have kept blanks together.
+pub(super) fn device_name(value: &str, quoted: bool) -> Result<DeviceName, String> {
+    if value.contains(BLANKS) && !quoted {
         return Err(format!(
             "`{value}` is more than one word; a label with blanks needs quotes: LABEL=\"my disk\""
         ));
     }
-    let device = match value.split_once('=') {
+    Ok(match value.split_once('=') {
         _ if value.starts_with("/dev/") && value.len() > "/dev/".len() => {
             DeviceName::Node(value.to_owned())
         }
         Some((_, "")) => {
             return Err(format!(
-                "`{value}` has nothing behind the `=`; accepted is {ACCEPTED}"
+                "`{value}` has nothing behind the `=`; accepted is {DEVICE}"
             ));
         }
         // blkid's spelling of UUIDs is lower case, but FAT's and what people type may not be.
@@ -134,11 +128,24 @@ pub(super) fn take_target(directives: &mut Directives, line: &Line<'_>) -> Resul
         Some((tag, _)) => {
             return Err(match nearest(tag, ["UUID", "LABEL", "PARTUUID"]) {
                 Some(meant) => format!("unknown `{tag}=`; did you mean `{meant}=`?"),
-                None => format!("unknown `{tag}=`; accepted is {ACCEPTED}"),
+                None => format!("unknown `{tag}=`; accepted is {DEVICE}"),
             });
         }
-        None => return Err(format!("`{value}` names no device; accepted is {ACCEPTED}")),
+        None => return Err(format!("`{value}` names no device; accepted is {DEVICE}")),
+    })
+}
+
+pub(super) fn take_target(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    let value = line.some(DEVICE)?;
+    let (value, kind) = match (Type::of(line.word), value.rsplit_once(BLANKS)) {
+        (Some(fstype), _) => (value, TargetKind::Filesystem(fstype)),
+        (None, Some((device, "overwrite"))) => (
+            device.trim_end_matches(BLANKS),
+            TargetKind::Raw { overwrite: true },
+        ),
+        (None, _) => (value, TargetKind::Raw { overwrite: false }),
     };
+    let device = device_name(value, line.quoted)?;
     add_target(directives, line, Target::Local { kind, device })
 }
 

@@ -8,6 +8,7 @@ use collector::{IoError, Source};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use targets::layer::luks::Header;
 use targets::{partition_table, superblock};
 
 /// One disk or partition.
@@ -209,6 +210,14 @@ pub(crate) fn read_content(path: &Path) -> Content {
             }
         }
     }
+}
+
+/// The LUKS header of a node, or of a file in its place.
+pub(crate) fn read_luks(path: &Path) -> Result<Header, String> {
+    let mut node = Node::open(path).map_err(|error| format!("reading the LUKS header: {error}"))?;
+    // As much as the largest one has.
+    let mut memory = vec![0; 4 << 20];
+    Header::read(&mut node, &mut memory).map_err(|error| error.to_string())
 }
 
 /// The name of the raw dump that nobody has recovered.

@@ -23,6 +23,7 @@ pub mod network;
 mod sysfs;
 mod zone;
 
+pub(crate) use devices::read_luks;
 pub use devices::{Content, Device, Driver, Keyboard, Made, Maker};
 pub use mounts::{FstabEntry, Mount};
 pub use network::Network;

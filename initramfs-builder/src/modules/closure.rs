@@ -33,6 +33,10 @@ pub enum Want {
     Filesystem(String),
     /// The driver of a device.
     Driver(Driver),
+    /// What the crypto layer knows by this name: `aes`, `xts`.
+    Algorithm(String),
+    /// A module that does something faster; where the kernel does not have it, nothing is missing.
+    Faster(String),
 }
 
 /// The modules of an image.
@@ -129,6 +133,14 @@ impl Walk<'_> {
                 format!("`{name}`"),
             ),
             Want::Filesystem(fstype) => self.filesystem(fstype),
+            Want::Algorithm(name) => self.algorithm(name),
+            Want::Faster(name) => {
+                let providers = self.index.providers(name);
+                if providers.is_empty() {
+                    return Ok(());
+                }
+                (providers, String::new())
+            }
             Want::Driver(driver) => match self.driver(driver) {
                 Some(found) => found,
                 None => return Ok(()),
@@ -169,6 +181,24 @@ impl Walk<'_> {
         (
             providers,
             format!("the file system {fstype} ({})", words.join(", ")),
+        )
+    }
+
+    /// By its alias, else, as older kernels list no aliases of what is built in, by the names that such modules have.
+    fn algorithm(&self, name: &str) -> (Vec<Provider>, String) {
+        let words = [
+            format!("crypto-{name}"),
+            format!("{name}_generic"),
+            name.to_owned(),
+        ];
+        let providers = words
+            .iter()
+            .map(|word| choose(self.index.providers(word), word))
+            .find(|providers| !providers.is_empty())
+            .unwrap_or_default();
+        (
+            providers,
+            format!("the algorithm {name} ({})", words.join(", ")),
         )
     }
 

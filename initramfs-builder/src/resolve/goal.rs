@@ -42,6 +42,8 @@ pub struct Resolved {
     pub layers: Vec<Stacked>,
     /// The user's key for servers that are reached by ssh.
     pub ssh_key: Option<Vec<u8>>,
+    /// The volume keys of encrypted disks, each with its device's UUID.
+    pub volume_keys: Vec<(String, Vec<u8>)>,
     /// In the order to be made.
     pub attempts: Vec<Goal>,
     /// The machine's root, where the failure action starts it.

@@ -7,10 +7,12 @@
 mod device;
 mod fence;
 mod goal;
+mod luks;
 mod network;
 mod nfs;
 mod program;
 mod root;
+mod secret;
 mod ssh;
 mod stack;
 
@@ -27,6 +29,7 @@ use crate::programs::Programs;
 use config::fence::Sending;
 use config::{Deadlines, FailureAction, FinalAction, Role};
 use device::check_filesystem;
+use luks::Opened;
 use program::Collecting;
 
 /// The save path when the configuration names none.
@@ -45,9 +48,11 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         needs: Vec::new(),
         ways: Vec::new(),
         layers: Vec::new(),
+        opened: Vec::new(),
         ssh_key: None,
         programs: Programs::default(),
     };
+    work.take_volume_keys();
     let collect = work.collect();
     let hooks = work.take_programs();
     let path = directives
@@ -140,6 +145,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             }
         }
     }
+    let volume_keys = work.used_keys();
     let module_options = work.module_options();
     let fence = work.fence();
     for at in &directives.warnings {
@@ -185,6 +191,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
                 .map_or_else(Sending::default, |at| at.value.sending),
             layers: work.layers,
             ssh_key: work.ssh_key,
+            volume_keys,
             attempts,
             root,
             keep_dumps: directives.keep_dumps.map_or(0, |at| at.value),
@@ -226,6 +233,8 @@ struct Work<'a> {
     needs: Vec<Need>,
     ways: Vec<Way>,
     layers: Vec<Stacked>,
+    /// The LUKS devices whose keys the configuration gives.
+    opened: Vec<Opened>,
     ssh_key: Option<Vec<u8>>,
     programs: Programs,
 }

@@ -3,9 +3,9 @@
 
 use super::Work;
 use super::goal::Place;
+use super::secret::others_may;
 use config::target::MAX_HOST_KEYS;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use targets::ssh::known_hosts::{self, Marker};
 use targets::ssh::{PublicKey, UserKey};
 
@@ -17,9 +17,6 @@ const DEFAULT_KEYS: [&str; 3] = [
 ];
 /// Where servers are known.
 const KNOWN_HOSTS: [&str; 2] = ["/root/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts"];
-
-/// What a file's mode lets others than its owner do. ssh takes no such key either.
-const OTHERS: u32 = 0o077;
 
 impl Work<'_> {
     /// The place of a dump on a server.
@@ -81,12 +78,10 @@ impl Work<'_> {
             .map_err(|error| format!("reading the key {path}{from}: {error}; {remedy}"))?;
         UserKey::parse(&bytes)
             .map_err(|error| format!("the key {path}{from} cannot be used: {error}; {remedy}"))?;
-        let mode = fs::metadata(self.host.inside(path)).map_or(0, |found| found.mode());
-        if mode & OTHERS != 0 {
+        if let Some(mode) = others_may(&self.host.inside(path)) {
             return Err(format!(
-                "the key {path}{from} can be read or changed by others (its mode is {:04o}), who may have it by now; make a \
-                 new one, or, where nobody could, `chmod 600 {path}`",
-                mode & 0o7777
+                "the key {path}{from} can be read or changed by others (its mode is {mode:04o}), who may have it by now; make a \
+                 new one, or, where nobody could, `chmod 600 {path}`"
             ));
         }
         self.ssh_key = Some(bytes);

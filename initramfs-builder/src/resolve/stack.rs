@@ -2,6 +2,7 @@
 //! Devices that are made of others: whether the capture kernel can be given them, and in which order.
 
 use super::Work;
+use super::luks::{Encrypted, is_luks};
 use crate::host::{Device, Maker};
 use crate::modules::closure::Want;
 use config::{Layer, Layers};
@@ -33,6 +34,10 @@ enum Kind {
         array: String,
         name: String,
     },
+    Luks {
+        encrypted: Box<Encrypted>,
+        name: String,
+    },
 }
 
 impl Stacked {
@@ -50,6 +55,12 @@ impl Stacked {
                 name,
             },
             Kind::Md { array, name } => Layer::Md { array, name },
+            Kind::Luks { encrypted, name } => Layer::Luks {
+                luks: encrypted
+                    .header
+                    .recorded(encrypted.key_bytes, &encrypted.digest),
+                name,
+            },
         }
     }
 }
@@ -60,6 +71,8 @@ enum Role<'d> {
     Own,
     /// It is put together.
     Stacked(Kind),
+    /// It is opened by a key, and called this.
+    Encrypted(&'d str),
     /// It stands for a disk with several paths, or with this number for a partition of it.
     Paths(Option<&'d str>),
 }
@@ -88,6 +101,9 @@ fn role(device: &Device) -> Result<Role<'_>, String> {
                     name: name.clone(),
                 }));
             }
+            if is_luks(uuid) {
+                return Ok(Role::Encrypted(name));
+            }
             if uuid.starts_with("mpath-") {
                 return Ok(Role::Paths(None));
             }
@@ -99,8 +115,8 @@ fn role(device: &Device) -> Result<Role<'_>, String> {
             }
             Err(if uuid.starts_with("CRYPT-") {
                 format!(
-                    "{node} ({name}) is encrypted (dm-crypt), and the capture kernel has no key for it; a dump has all the \
-                     secrets that encryption keeps, so a target of its own is needed: a partition, `nfs` or `ssh`"
+                    "{node} ({name}) is encrypted (dm-crypt) without LUKS, which is not supported; a target of its own is \
+                     needed: a partition, `nfs` or `ssh`"
                 )
             } else {
                 format!(
@@ -141,7 +157,9 @@ fn with_dashes(uuid: &str) -> String {
 /// What a mapping's node is called in both kernels.
 pub(super) fn mapping_node(device: &Device) -> Option<String> {
     match (&device.made.as_ref()?.by, role(device)) {
-        (Maker::Mapper { name, .. }, Ok(Role::Stacked(_))) => Some(format!("/dev/mapper/{name}")),
+        (Maker::Mapper { name, .. }, Ok(Role::Stacked(_) | Role::Encrypted(_))) => {
+            Some(format!("/dev/mapper/{name}"))
+        }
         (Maker::Array(_), Ok(Role::Stacked(_))) => Some(device.node.clone()),
         _ => None,
     }
@@ -175,7 +193,7 @@ impl<'a> Work<'a> {
                 if parts.is_empty() {
                     return Err(format!("what {node} is made of is not known"));
                 }
-                if let Role::Stacked(Kind::Lvm { .. }) = stacked {
+                if let Role::Stacked(Kind::Lvm { .. }) = &stacked {
                     let is_volume =
                         |part: &&&Device| matches!(role(part), Ok(Role::Stacked(Kind::Lvm { .. })));
                     if let Some(part) = parts.iter().find(is_volume) {
@@ -185,6 +203,9 @@ impl<'a> Work<'a> {
                             part.node
                         ));
                     }
+                }
+                if let Role::Encrypted(name) = stacked {
+                    self.check_luks(device, name, &parts)?;
                 }
                 if let Role::Stacked(Kind::Md { .. }) = stacked {
                     let is_old = |part: &&&Device| part.kind() != Some("linux_raid_member");
@@ -247,21 +268,18 @@ impl<'a> Work<'a> {
         for part in &parts {
             self.stack(part, depth + 1, layers);
         }
-        let Ok(Role::Stacked(kind)) = role(device) else {
-            return;
-        };
         let node = &device.node;
         let names: Vec<&str> = parts.iter().map(|part| part.node.as_str()).collect();
         let by = format!("{node}, which is made of {}", names.join(", "));
-        let (kind, how) = match kind {
-            Kind::Lvm { .. } => {
+        let (kind, how) = match role(device) {
+            Ok(Role::Stacked(kind @ Kind::Lvm { .. })) => {
                 self.need(Want::Name("dm_mod".to_owned()), by);
                 (
                     kind,
                     format!("{node}, a logical volume on {}", names.join(", ")),
                 )
             }
-            Kind::Md { name, .. } => {
+            Ok(Role::Stacked(Kind::Md { name, .. })) => {
                 let level = match device.made.as_ref().map(|made| &made.by) {
                     Some(Maker::Array(level)) => level.as_str(),
                     _ => "",
@@ -278,6 +296,28 @@ impl<'a> Work<'a> {
                     format!("{node}, {level} of {}", names.join(", ")),
                 )
             }
+            Ok(Role::Encrypted(name)) => {
+                let opened = parts
+                    .first()
+                    .and_then(|part| Some((*part, self.encrypted(part, &by)?)));
+                // Without a key it was refused before.
+                let Some((part, encrypted)) = opened else {
+                    return;
+                };
+                let header = &encrypted.header;
+                let how = format!(
+                    "{node}, LUKS{} on {}, {}, by the volume key in the image",
+                    header.version, part.node, header.cipher
+                );
+                (
+                    Kind::Luks {
+                        encrypted: Box::new(encrypted),
+                        name: name.to_owned(),
+                    },
+                    how,
+                )
+            }
+            _ => return,
         };
         let number = match self.layers.iter().position(|known| known.node == *node) {
             Some(number) => number,
@@ -333,7 +373,7 @@ mod tests {
             .filter_map(|need| match &need.want {
                 Want::Name(name) => Some(name.clone()),
                 Want::Driver(driver) => driver.module.clone(),
-                Want::Filesystem(_) => None,
+                Want::Filesystem(_) | Want::Algorithm(_) | Want::Faster(_) => None,
             })
             .collect()
     }
@@ -395,7 +435,11 @@ mod tests {
         for (device, words) in [
             (
                 "made_of=/dev/vda dm_name=c dm_uuid=CRYPT-LUKS2-1-c",
-                "encrypted (dm-crypt)",
+                "/dev/vda shows no LUKS header",
+            ),
+            (
+                "made_of=/dev/vda dm_name=c dm_uuid=CRYPT-PLAIN-c",
+                "encrypted (dm-crypt) without LUKS",
             ),
             (
                 "made_of=/dev/vda dm_name=x dm_uuid=VDO-1",

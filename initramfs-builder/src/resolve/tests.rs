@@ -426,6 +426,7 @@ fn the_needs_are_the_drivers_from_the_bus_on_and_the_file_system_once() {
             Want::Driver(driver) => format!("driver {}", driver.module.as_deref().unwrap()),
             Want::Filesystem(fstype) => format!("fs {fstype}"),
             Want::Name(name) => format!("name {name}"),
+            Want::Algorithm(name) | Want::Faster(name) => format!("crypto {name}"),
         })
         .collect();
     assert_eq!(

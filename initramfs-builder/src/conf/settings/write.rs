@@ -90,6 +90,7 @@ impl Writer<'_> {
         ] {
             self.none(at.as_ref(), word, dialect);
         }
+        self.none(d.volume_keys.first(), "luks_volume_key", dialect);
         self.none(d.blacklist.first(), "blacklist", dialect);
         self.none(d.options.first(), "options", dialect);
         self.none(d.debug_mem_level.as_ref(), "debug_mem_level", dialect);

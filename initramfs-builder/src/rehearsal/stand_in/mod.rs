@@ -103,6 +103,8 @@ impl StandIn {
             value: FinalAction::Reboot,
         });
         directives.fence_kdump_nodes.clear();
+        // The disk that stands in is not encrypted.
+        directives.volume_keys.clear();
         // These say how this machine's network is, and not that of the rehearsal's.
         directives.ifc = None;
         directives.ip = None;
