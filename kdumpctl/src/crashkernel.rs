@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The reservation that is made by default, and getting it onto the first kernel's command line.
 
-use crate::boot;
+use crate::boot::{self, Classic};
 use crate::run;
 use initramfs_builder::error::{Mistake, Mistakes};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The default of `crashkernel=` for a kernel of this architecture with pages of 4 KiB.
@@ -15,7 +15,10 @@ use std::process::Command;
 #[must_use]
 pub fn default_for(architecture: &str) -> Option<&'static str> {
     Some(match architecture {
-        "x86_64" | "s390x" => "2G-64G:256M,64G-:512M",
+        // Machines of 1 to 2 GiB get nothing there; 128M are half as much again as this program needs with the largest kernel
+        // that was measured.
+        "x86_64" => "1G-2G:128M,2G-64G:256M,64G-:512M",
+        "s390x" => "2G-64G:256M,64G-:512M",
         "aarch64" => "2G-4G:256M,4G-64G:320M,64G-:576M",
         "powerpc64" => "2G-4G:384M,4G-16G:512M,16G-64G:1G,64G-128G:2G,128G-:4G",
         _ => return None,
@@ -38,15 +41,23 @@ pub enum Kernels {
 pub enum Done {
     /// The next start of the machine has it.
     Changed(String),
-    /// The boot loader is none that is known: what is to be changed by hand.
+    /// The boot loader is none whose files are edited: what is to be changed by hand.
     ByHand(String),
 }
 
-/// Sets `crashkernel=` to `value` for the next start of the machine.
+/// Sets `crashkernel=` to `value` for the next start of the machine whose root file system is at `root`.
 ///
 /// # Errors
 /// A file cannot be written, or a program of the boot loader fails.
-pub fn set(kernels: &Kernels, value: &str, release: &str) -> Result<Done, Mistakes> {
+pub fn set(root: &Path, kernels: &Kernels, value: &str, release: &str) -> Result<Done, Mistakes> {
+    if root.join("run/ostree-booted").exists() {
+        return Ok(Done::ByHand(format!(
+            "this system is an image of ostree's, whose command line belongs to it: rpm-ostree kargs \
+             --append-if-missing=crashkernel={value}, and --delete= for another crashkernel="
+        )));
+    }
+    let entries = root.join("boot/loader/entries");
+    let defaults = root.join("etc/default/grub");
     if crate::has_program("grubby") {
         let which = match kernels {
             Kernels::Running => format!("/boot/vmlinuz-{release}"),
@@ -60,29 +71,100 @@ pub fn set(kernels: &Kernels, value: &str, release: &str) -> Result<Done, Mistak
             &format!("crashkernel={value}"),
         ];
         run(Command::new("grubby").args(arguments))?;
-        return Ok(Done::Changed(format!(
-            "grubby has set crashkernel={value} for {which}"
-        )));
+        let mut done = format!("grubby has set crashkernel={value} for {which}");
+        if *kernels == Kernels::All {
+            done += &for_later_kernels(root, value)?;
+        }
+        return Ok(Done::Changed(done));
     }
-    let entries = Path::new("/boot/loader/entries");
     if entries.is_dir() {
-        return in_entries(entries, kernels, value, release);
+        let mut done = in_entries(&entries, kernels, value, release)?;
+        if *kernels == Kernels::All {
+            done += &for_later_kernels(root, value)?;
+        }
+        return Ok(Done::Changed(done));
     }
-    let defaults = Path::new("/etc/default/grub");
     if defaults.is_file() {
-        let text = read(defaults)?;
-        write(defaults, &boot::in_default_grub(&text, value))?;
+        in_defaults(&defaults, value)?;
         if crate::has_program("update-grub") {
             run(&mut Command::new("update-grub"))?;
         } else {
             run(Command::new("grub2-mkconfig").args(["-o", "/boot/grub2/grub.cfg"]))?;
         }
-        return Ok(Done::Changed(format!(
+        let mut done = format!(
             "{} has crashkernel={value}, for every kernel",
             defaults.display()
-        )));
+        );
+        for file in setting_it_too(&root.join("etc/default/grub.d"))? {
+            done += &format!(
+                "; but {} sets crashkernel= behind it, and the last one counts: take it out there and run this again",
+                file.display()
+            );
+        }
+        return Ok(Done::Changed(done));
     }
-    Ok(Done::ByHand(boot::by_hand(value)))
+    let mut said = Vec::new();
+    for (file, classic) in Classic::FILES {
+        let path = root.join(file);
+        // grub.conf and menu.lst may be one file under two names.
+        if path.is_file() && !path.is_symlink() {
+            said.push(classic.by_hand(&path.display().to_string(), &read(&path)?, value));
+        }
+    }
+    if said.is_empty() {
+        said.push(boot::by_hand(value));
+    }
+    Ok(Done::ByHand(said.join("\n")))
+}
+
+/// Kernels that are installed later take their command line from other files than those that are there have theirs in.
+fn for_later_kernels(root: &Path, value: &str) -> Result<String, Mistakes> {
+    let mut done = String::new();
+    let defaults = root.join("etc/default/grub");
+    if defaults.is_file() {
+        in_defaults(&defaults, value)?;
+        done += &format!(", {}", defaults.display());
+    }
+    let line = root.join("etc/kernel/cmdline");
+    if line.is_file() {
+        write(&line, &boot::in_kernel_cmdline(read(&line)?.trim(), value))?;
+        done += &format!(", {}", line.display());
+    }
+    if done.is_empty() {
+        return Ok(done);
+    }
+    Ok(format!("; for later kernels too:{}", &done[1..]))
+}
+
+fn in_defaults(defaults: &Path, value: &str) -> Result<(), Mistakes> {
+    let text = read(defaults)?;
+    let new = boot::in_default_grub(&text, value).map_err(|line| {
+        Mistake::new(format!(
+            "{}:{line}: this takes a shell to understand and is not edited; put crashkernel={value} into \
+             GRUB_CMDLINE_LINUX there by hand, and have the menu made anew (update-grub, grub2-mkconfig)",
+            defaults.display()
+        ))
+    })?;
+    Ok(write(defaults, &new)?)
+}
+
+/// The files that grub reads behind `/etc/default/grub`, as far as they set `crashkernel=`.
+fn setting_it_too(folder: &Path) -> Result<Vec<PathBuf>, Mistake> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "cfg"))
+        .collect();
+    files.sort();
+    let mut setting = Vec::new();
+    for file in files {
+        if boot::sets_crashkernel(&read(&file)?) {
+            setting.push(file);
+        }
+    }
+    Ok(setting)
 }
 
 fn in_entries(
@@ -90,7 +172,7 @@ fn in_entries(
     kernels: &Kernels,
     value: &str,
     release: &str,
-) -> Result<Done, Mistakes> {
+) -> Result<String, Mistakes> {
     let mut changed = Vec::new();
     let files = fs::read_dir(folder)
         .map_err(|error| Mistake::new(format!("reading {}: {error}", folder.display())))?;
@@ -118,10 +200,7 @@ fn in_entries(
         ))
         .into());
     }
-    Ok(Done::Changed(format!(
-        "{} have crashkernel={value}",
-        changed.join(", ")
-    )))
+    Ok(format!("{} have crashkernel={value}", changed.join(", ")))
 }
 
 fn read(path: &Path) -> Result<String, Mistake> {
@@ -146,7 +225,10 @@ mod tests {
 
     #[test]
     fn every_architecture_that_is_built_for_has_a_default() {
-        assert_eq!(default_for("x86_64"), Some("2G-64G:256M,64G-:512M"));
+        assert_eq!(
+            default_for("x86_64"),
+            Some("1G-2G:128M,2G-64G:256M,64G-:512M")
+        );
         assert_eq!(default_for("vax"), None);
     }
 
@@ -183,5 +265,110 @@ mod tests {
         assert!(in_entries(&folder, &Kernels::Running, "256M", "7").is_err());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A root file system with these files.
+    fn root(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("kdumpctl-{name}-{}", std::process::id()));
+        for (file, text) in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn all_kernels_are_those_of_later_too() {
+        let entry = "title Linux\nversion 6.1\nlinux /vmlinuz-6.1\noptions ro\n";
+        let root = root(
+            "later",
+            &[
+                ("boot/loader/entries/a.conf", entry),
+                ("etc/kernel/cmdline", "ro quiet\n"),
+                ("etc/default/grub", "GRUB_CMDLINE_LINUX=\"quiet\" # words\n"),
+            ],
+        );
+        let texts = || {
+            [
+                "boot/loader/entries/a.conf",
+                "etc/kernel/cmdline",
+                "etc/default/grub",
+            ]
+            .map(|file| read(&root.join(file)).unwrap().contains("crashkernel=1M"))
+        };
+        let one = Kernels::One("/boot/vmlinuz-6.1".to_owned());
+        assert!(matches!(
+            set(&root, &one, "1M", "6.1"),
+            Ok(Done::Changed(_))
+        ));
+        assert_eq!(texts(), [true, false, false]);
+        let Ok(Done::Changed(said)) = set(&root, &Kernels::All, "1M", "6.1") else {
+            panic!("nothing was changed");
+        };
+        assert_eq!(texts(), [true, true, true], "{said}");
+        assert!(said.contains("etc/kernel/cmdline"), "{said}");
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn files_that_are_not_edited_are_named_with_what_belongs_in_them() {
+        let root = root(
+            "by-hand",
+            &[
+                ("boot/grub/grub.conf", "kernel /vmlinuz ro\n"),
+                ("etc/yaboot.conf", "append=\"quiet\"\n"),
+            ],
+        );
+        let before = read(&root.join("etc/yaboot.conf")).unwrap();
+        let Ok(Done::ByHand(said)) = set(&root, &Kernels::All, "1M", "6.1") else {
+            panic!("something was changed");
+        };
+        for part in [
+            "grub.conf is not edited",
+            "line 1: kernel /vmlinuz ro crashkernel=1M",
+            "append=\"quiet crashkernel=1M\"",
+            "run ybin",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(read(&root.join("etc/yaboot.conf")).unwrap(), before);
+        fs::create_dir_all(root.join("run")).unwrap();
+        fs::write(root.join("run/ostree-booted"), "").unwrap();
+        let said = set(&root, &Kernels::All, "1M", "6.1").unwrap();
+        assert!(matches!(said, Done::ByHand(said) if said.contains("rpm-ostree kargs")));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_line_for_a_shell_and_a_later_file_of_grub_are_pointed_at() {
+        let root = root(
+            "grub",
+            &[
+                (
+                    "etc/default/grub",
+                    "GRUB_TIMEOUT=1\nGRUB_CMDLINE_LINUX=\"a \\\nb\"\n",
+                ),
+                ("etc/default/grub.d/a.cfg", "X=1\n"),
+                (
+                    "etc/default/grub.d/kdump-tools.cfg",
+                    "GRUB_CMDLINE_LINUX_DEFAULT=\"$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=384M-:128M\"\n",
+                ),
+            ],
+        );
+        let error = set(&root, &Kernels::All, "1M", "6.1").unwrap_err();
+        assert!(
+            error.to_string().contains("etc/default/grub:2: "),
+            "{error}"
+        );
+        assert_eq!(
+            setting_it_too(&root.join("etc/default/grub.d")).unwrap(),
+            [root.join("etc/default/grub.d/kdump-tools.cfg")]
+        );
+        assert_eq!(
+            setting_it_too(&root.join("none")).unwrap(),
+            Vec::<PathBuf>::new()
+        );
+        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -444,7 +444,12 @@ fn default_crashkernel() -> Result<&'static str, Mistakes> {
 fn reset_crashkernel(kernels: &Kernels, say: &Say) -> Result<(), Mistakes> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_err(|error| Mistake::new(format!("reading the running kernel's release: {error}")))?;
-    match crashkernel::set(kernels, default_crashkernel()?, release.trim())? {
+    match crashkernel::set(
+        Path::new("/"),
+        kernels,
+        default_crashkernel()?,
+        release.trim(),
+    )? {
         Done::Changed(what) => {
             say.info(format_args!(
                 "{what}; it counts from the next start of the machine on"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Work on disks that only a kernel does: a guest runs a script with programs of the distribution, and switches itself off.
+//! Work that only a kernel does: a guest runs a script with programs of the distribution, and switches itself off.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,10 +31,14 @@ pub struct Errand<'a> {
     pub modules: &'a [&'a str],
     /// Programs to have in `/sbin`, with what they link to.
     pub programs: &'a [PathBuf],
+    /// Other files: absolute name, and content.
+    pub files: Vec<(String, Vec<u8>)>,
     /// The script. It ends with `say done`; `fail` ends it before.
     pub script: &'a str,
     /// The disks, as virtio has them: `/dev/vda`, …
     pub images: &'a [&'a Path],
+    /// The process whose network the guest's only card leads to; without one there is no card.
+    pub namespace: Option<u32>,
 }
 
 impl Errand<'_> {
@@ -42,10 +46,10 @@ impl Errand<'_> {
     ///
     /// # Errors
     /// The script failed, or the guest did not end.
-    pub fn run(&self) -> Result<Vec<String>> {
+    pub fn run(self) -> Result<Vec<String>> {
         let work = work_folder(self.name)?;
         let initrd = work.join("guest.img");
-        let mut files = Vec::new();
+        let mut files = self.files;
         for program in self.programs {
             files.extend(with_libraries(program)?);
         }
@@ -66,7 +70,17 @@ impl Errand<'_> {
         for (number, image) in self.images.iter().enumerate() {
             arguments.extend(Disk::new(*image, Bus::Virtio).arguments(number));
         }
-        let (mut vm, _) = boot(self.name, &arguments, None)?;
+        if self.namespace.is_some() {
+            for argument in [
+                "-netdev",
+                "user,id=net0",
+                "-device",
+                "virtio-net-pci,netdev=net0",
+            ] {
+                arguments.push(argument.into());
+            }
+        }
+        let (mut vm, _) = boot(self.name, &arguments, self.namespace)?;
         let line = vm.expect(&format!("{DONE}|{}", guest::FAILED), LIMIT)?;
         ensure!(
             !line.text.contains(guest::FAILED),

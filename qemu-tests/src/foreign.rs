@@ -74,8 +74,10 @@ pub fn copy_out(
         kernel,
         modules,
         programs: &[],
+        files: Vec::new(),
         script: &script,
         images: &[image, &packed],
+        namespace: None,
     }
     .run()?;
     run(setup::program("tar")?

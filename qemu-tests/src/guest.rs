@@ -102,17 +102,7 @@ pub fn initramfs(
         &first.prepare,
         &format!("{load}{CRASH}"),
     )?;
-    let mut folders = BTreeSet::new();
-    for (name, bytes) in &first.files {
-        let name = name.trim_start_matches('/');
-        for (end, _) in name.match_indices('/') {
-            let folder = &name[..end];
-            if !FOLDERS.contains(&folder) && folders.insert(folder) {
-                cpio.folder(folder);
-            }
-        }
-        cpio.program(name, bytes);
-    }
+    install(&mut cpio, &first.files);
     cpio.program("sbin/kexec", &read(kexec)?);
     cpio.file("harness/crash", first.crash.script().as_bytes());
     if first.crash.needs_module() {
@@ -135,20 +125,26 @@ pub fn script(
     script: &str,
 ) -> Result<Vec<u8>> {
     let mut cpio = worker(kernel, modules, script, "poweroff -f\n")?;
-    for folder in [
-        "lib",
-        "lib64",
-        "lib/x86_64-linux-gnu",
-        "run",
-        "run/lock",
-        "etc",
-    ] {
+    for folder in ["run", "run/lock"] {
         cpio.folder(folder);
     }
-    for (place, bytes) in files {
-        cpio.program(place, bytes);
-    }
+    install(&mut cpio, files);
     Ok(cpio.finish())
+}
+
+/// Adds files, each of which may be run, and the folders that they lie in.
+fn install(cpio: &mut Cpio, files: &[(String, Vec<u8>)]) {
+    let mut folders = BTreeSet::new();
+    for (name, bytes) in files {
+        let name = name.trim_start_matches('/');
+        for (end, _) in name.match_indices('/') {
+            let folder = &name[..end];
+            if !FOLDERS.contains(&folder) && folders.insert(folder) {
+                cpio.folder(folder);
+            }
+        }
+        cpio.program(name, bytes);
+    }
 }
 
 fn worker(kernel: &Kernel, modules: &[&str], prepare: &str, end: &str) -> Result<Cpio> {

@@ -46,7 +46,8 @@ impl Flavour {
 
     const fn packages(self) -> &'static str {
         match self {
-            Self::Plain => "systemd,systemd-sysv,udev,kmod",
+            // grub's programs, which write its menu, and not grub: QEMU starts the kernel.
+            Self::Plain => "systemd,systemd-sysv,udev,kmod,grub2-common",
             Self::KdumpTools => {
                 "systemd,systemd-sysv,udev,kmod,kdump-tools,makedumpfile,kexec-tools,initramfs-tools,zstd,procps"
             }
@@ -75,6 +76,9 @@ const MASKED: [&str; 9] = [
     "systemd-update-utmp.service",
 ];
 
+/// Counts what the images hold: machines keep older ones in their cache.
+const CONTENT: u32 = 2;
+
 /// The image of a Debian with this kernel installed; made when it is not in the cache yet, which takes minutes.
 ///
 /// # Errors
@@ -83,7 +87,11 @@ fn image(kernel: &Kernel, flavour: Flavour) -> Result<PathBuf> {
     setup::ready()?;
     let _lock = lock_cache(&format!("{}.lock", flavour.name()))?;
     let cache = setup::cache()?;
-    let image = cache.join(format!("{}-{}.img", flavour.name(), kernel.release));
+    let image = cache.join(format!(
+        "{}-{}.{CONTENT}.img",
+        flavour.name(),
+        kernel.release
+    ));
     if image.is_file() {
         return Ok(image);
     }
@@ -159,10 +167,14 @@ fn furnish(tree: &Path, kernel: &Kernel) -> Result<()> {
         fs::create_dir_all(tree.join(folder))?;
     }
     let release = &kernel.release;
-    fs::copy(
-        kernel.image(),
-        tree.join("boot").join(format!("vmlinuz-{release}")),
-    )?;
+    let boot = kernel.image();
+    let boot = boot.parent().context("the kernel lies in no folder")?;
+    // The configuration too: Debian's initramfs-tools looks in it for what the kernel can unpack.
+    for file in ["vmlinuz", "config", "System.map"] {
+        let name = format!("{file}-{release}");
+        fs::copy(boot.join(&name), tree.join("boot").join(&name))
+            .with_context(|| format!("the kernel's {name}"))?;
+    }
     run(Command::new("cp")
         .arg("-a")
         .arg(kernel.modules())

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `mkkdumprd check` with Debian's sshd on loopback. What it does to file systems is tried in an installed Debian, by
-//! `packaged.rs`.
+//! `mkkdumprd check` with Debian's sshd on loopback, and in a guest with an NFS server and a raw disk. What it does to file
+//! systems is tried in an installed Debian too, by `packaged.rs`.
 
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::artifacts;
+use qemu_tests::disk::{self, Ext};
+use qemu_tests::errand::Errand;
 use qemu_tests::machine::Machine;
 use qemu_tests::peer::{Server as Peer, Setup};
+use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
 use qemu_tests::setup::{self, Flavour};
+use qemu_tests::{artifacts, guest};
 use serde_json::Value;
 
 /// The server is this machine under a name; what the capture kernel would know of the way there is made up.
@@ -123,4 +126,98 @@ fn a_server_that_would_refuse_the_dump_is_found_out() -> Result<()> {
         "{target:#}"
     );
     desk.machine.clean_up()
+}
+
+/// One try each: a good export and a free disk; an export that the server does not have; a disk with something on it.
+const IN_A_GUEST: &str = r#"
+ifconfig lo 127.0.0.1 up
+ifconfig eth0 10.0.2.15 up || fail ifconfig
+route add default gw 10.0.2.2 || fail route
+check() {
+    mkkdumprd check --kver "$(uname -r)" --init /usr/lib/kdumprd > /harness/said 2>&1
+    say "check: $?"
+    while read -r line; do say "check -> $line"; done < /harness/said
+}
+check
+sed -i s:/export:/nothing: /etc/kdump.conf /etc/fstab
+check
+sed -i s:/dev/vda:/dev/vdb: /etc/kdump.conf
+check
+say done
+"#;
+
+#[test]
+fn an_export_is_written_to_and_a_raw_disk_is_only_looked_at() -> Result<()> {
+    let kernel = setup::kernel(Flavour::Cloud6_1)?;
+    let machine = Machine::new("check-nfs-raw")?;
+    let servers = Servers::nfs("check-nfs-raw")?;
+    let image = machine.work().join("raw.img");
+    disk::blank(&image, 64)?;
+    let taken = machine.work().join("taken.img");
+    Ext::new("ext2", 16).make(&taken)?;
+    let modules = [
+        "virtio_pci",
+        "virtio_blk",
+        "virtio_net",
+        "nfsv4",
+        "nfs",
+        "ext4",
+    ];
+    let mut files = guest::installed_kernel(&kernel, &modules)?;
+    let init = artifacts::inits()?;
+    for name in ["init-local", "init-nfs", "init"] {
+        files.push((
+            format!("/usr/lib/kdumprd/{name}"),
+            fs::read(init.join(name))?,
+        ));
+    }
+    for (name, text) in [
+        ("/etc/hostname", "guest\n".to_owned()),
+        (
+            "/etc/fstab",
+            format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT},vers=4.2 0 0\n"),
+        ),
+        (
+            "/etc/kdump.conf",
+            format!("nfs 10.0.2.2:{PSEUDO}\nraw /dev/vda\ndefault reboot\n"),
+        ),
+    ] {
+        files.push((name.to_owned(), text.into_bytes()));
+    }
+    let said = Errand {
+        name: "check-nfs-raw-guest",
+        kernel: &kernel,
+        modules: &modules,
+        programs: &[artifacts::mkkdumprd()?],
+        files,
+        script: IN_A_GUEST,
+        images: &[&image, &taken],
+        namespace: Some(servers.namespace()),
+    }
+    .run()?;
+    let mut lines = said.iter();
+    for expected in [
+        "check: 0",
+        "check -> 10.0.2.2:/export: good: a file was written, synced, renamed, read back and removed below /var/crash; ",
+        "check -> /dev/vda: good: it is free and can be written, and was not",
+        "check: 1",
+        "check -> 10.0.2.2:/nothing: FAILED: mounting 10.0.2.2:/nothing",
+        "check -> /dev/vda: good: ",
+        "check: 1",
+        "check -> mkkdumprd: /etc/kdump.conf:2: /dev/vdb holds ext2, and a raw target is overwritten; ",
+    ] {
+        ensure!(
+            lines.any(|line| line.starts_with(expected)),
+            "no `{expected}` in its place: {said:#?}"
+        );
+    }
+    let left = fs::read_dir(servers.export().join("var/crash"))?.count();
+    ensure!(left == 0, "{left} files of the trial stay on the server");
+    let raw = fs::read(&image)?;
+    ensure!(
+        raw.iter().all(|&byte| byte == 0),
+        "the raw disk was written to"
+    );
+    machine.clean_up()?;
+    servers.clean_up()
 }

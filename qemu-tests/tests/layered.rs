@@ -110,8 +110,10 @@ impl<'a> Stack<'a> {
             kernel,
             modules: self.modules,
             programs: &errand::volume_tools()?,
+            files: Vec::new(),
             script,
             images,
+            namespace: None,
         }
         .run()
     }

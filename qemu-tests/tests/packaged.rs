@@ -79,6 +79,20 @@ journalctl -q -u kdump -n 5 -o cat > /run/said
 each unit
 kdumpctl status > /run/said 2>&1
 say "status without memory: $?"
+mkdir -p /boot/grub
+# What grub-pc writes when it is installed.
+cat > /etc/default/grub << 'END'
+GRUB_DEFAULT=0
+GRUB_TIMEOUT=5
+GRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`
+GRUB_CMDLINE_LINUX_DEFAULT="quiet"
+GRUB_CMDLINE_LINUX=""
+END
+kdumpctl reset-crashkernel > /run/said 2>&1
+say "reset-crashkernel: $?"
+each reset-crashkernel
+menu=/boot/grub/grub.cfg
+say "menu: $(grep -c '[[:space:]]linux[[:space:]].*vmlinuz' $menu) kernels, $(grep -c 'vmlinuz.* crashkernel=1G-2G:128M' $menu) reserve"
 sync
 poweroff
 "#;
@@ -183,6 +197,8 @@ fn the_deb_serves_from_its_installation_to_its_purge_and_the_crash_between_them_
             "start without memory: 1",
             "unit -> .*no memory is reserved for a capture kernel; `kdumpctl reset-crashkernel`",
             "status without memory: 3",
+            "reset-crashkernel: 0",
+            "menu: 3 kernels, 3 reserve",
         ],
     )?;
     let end = vm.wait_end(STEP)?;
