@@ -145,3 +145,64 @@ fn dialects_say_the_same_thing_in_their_words() {
         );
     }
 }
+
+/// What parsers of other kdumps read wrongly at some time, as their change logs have it, and the device cases of their unit
+/// tests; each gives what the line says.
+#[test]
+fn what_other_parsers_once_read_wrongly_is_read_as_it_stands() {
+    let target = |text: &str| targets(&parsed(text)).join(" ");
+    // A remark behind the value, with one blank and with none; behind a quoted value too.
+    assert_eq!(target("ext4 /dev/sda1 # the spare disk\n"), "/dev/sda1");
+    assert_eq!(target("ext4 \"/dev/sda1\"\t#x\n"), "/dev/sda1");
+    // A tab behind the word.
+    for text in [
+        "core_collector\tmakedumpfile -d 17\n",
+        "core_collector \t makedumpfile\t-d\t17 # why\n",
+    ] {
+        let collector = parsed(text).core_collector;
+        assert!(
+            collector.is_some_and(|at| format!("{:?}", at.value).contains("17")),
+            "{text}"
+        );
+    }
+    // Quotes round the tag's value, and round the whole.
+    for text in [
+        "ext3 LABEL=\"my disk\"\n",
+        "ext3 \"LABEL=my disk\"\n",
+        "ext3 LABEL='my disk'\n",
+    ] {
+        assert_eq!(target(text), "LABEL=my disk", "{text}");
+    }
+    // Names of cards with what is no letter or digit.
+    for name in ["br-lan", "eth0.17", "bond_0", "enp0s31f6"] {
+        let ifc = parsed(&format!("ifc {name}\nnet nas:/x\n")).ifc;
+        assert_eq!(ifc.map(|at| at.value).as_deref(), Some(name));
+    }
+    // A tag where only a node was thought of.
+    for tag in ["UUID=0313-83aa", "PARTUUID=aa-01"] {
+        assert_eq!(target(&format!("raw {tag}\n")), tag);
+        assert_eq!(target(&format!("ext4 {tag}\n")), tag);
+    }
+    // Blanks before the word; a line that is commented out, and its word in another's value.
+    assert_eq!(
+        target("   ext4 /dev/sda1\n#ext4 /dev/sdb1\n  # raw /dev/sdc\npath /raw\n"),
+        "/dev/sda1"
+    );
+    // Quotes inside a value that has quotes.
+    assert_eq!(
+        target("dracut_args --add-drivers x --mount \"/dev/sda1 /mnt xfs rw,noatime\"\n"),
+        "/dev/sda1"
+    );
+    // A directive that is there twice, and an empty value, are mistakes with their lines: neither the first, nor the last, nor
+    // the default is guessed.
+    for (text, said) in [
+        (
+            "path /a\npath /b\n",
+            "kdump.conf:2: `path` was set before, in line 1",
+        ),
+        ("ext4 /dev/sda1\npath\n", "kdump.conf:2: "),
+    ] {
+        let mistakes = conf::parse("kdump.conf", text.as_bytes()).unwrap_err();
+        assert!(mistakes.to_string().starts_with(said), "{mistakes}");
+    }
+}

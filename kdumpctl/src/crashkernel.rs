@@ -86,11 +86,7 @@ pub fn set(root: &Path, kernels: &Kernels, value: &str, release: &str) -> Result
     }
     if defaults.is_file() {
         in_defaults(&defaults, value)?;
-        if crate::has_program("update-grub") {
-            run(&mut Command::new("update-grub"))?;
-        } else {
-            run(Command::new("grub2-mkconfig").args(["-o", "/boot/grub2/grub.cfg"]))?;
-        }
+        make_menu(&defaults)?;
         let mut done = format!(
             "{} has crashkernel={value}, for every kernel",
             defaults.display()
@@ -115,6 +111,27 @@ pub fn set(root: &Path, kernels: &Kernels, value: &str, release: &str) -> Result
         said.push(boot::by_hand(value));
     }
     Ok(Done::ByHand(said.join("\n")))
+}
+
+/// Has grub make its menu from its defaults, by the program's name in this distribution.
+fn make_menu(defaults: &Path) -> Result<(), Mistakes> {
+    let programs: [(&str, &[&str]); 3] = [
+        ("update-grub", &[]),
+        ("grub2-mkconfig", &["-o", "/boot/grub2/grub.cfg"]),
+        ("grub-mkconfig", &["-o", "/boot/grub/grub.cfg"]),
+    ];
+    let Some((program, arguments)) = programs
+        .into_iter()
+        .find(|(program, _)| crate::has_program(program))
+    else {
+        return Err(Mistake::new(format!(
+            "{} has the new value, and no program is there that makes grub's menu from it (update-grub, grub2-mkconfig, \
+             grub-mkconfig); run yours before the next start of the machine",
+            defaults.display()
+        ))
+        .into());
+    };
+    run(Command::new(program).args(arguments))
 }
 
 /// Kernels that are installed later take their command line from other files than those that are there have theirs in.
