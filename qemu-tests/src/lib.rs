@@ -49,3 +49,4 @@ pub mod setup;
 pub mod side_by_side;
 pub mod vlan;
 pub mod vm;
+pub mod wire;

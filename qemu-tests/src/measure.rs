@@ -11,11 +11,43 @@ use crate::cycle::{Cycle, Outcome};
 use crate::disk::Ext;
 use crate::guest;
 use crate::machine::{Content, DiskPlan, Machine};
+use crate::peer::{Server, Setup};
+use crate::server::{NFS_PORT, PSEUDO, Servers};
 use crate::setup::Kernel;
 use crate::vm::End;
+use crate::wire;
 
 /// The steps in which `crashkernel=` is tried.
 pub const STEP_MIB: u64 = 4;
+
+/// Where our image saves the dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// ext3 on a virtio disk.
+    Ext3,
+    /// A virtio disk as it is.
+    Raw,
+    /// An NFS server, by version 4.
+    Nfs,
+    /// An ssh server, by SFTP.
+    Ssh,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ext3, Self::Raw, Self::Nfs, Self::Ssh];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ext3 => "ext3",
+            Self::Raw => "raw",
+            Self::Nfs => "nfs",
+            Self::Ssh => "ssh",
+        }
+    }
+}
 
 /// One machine, once with our image and once with an empty one.
 #[derive(Debug)]
@@ -23,6 +55,9 @@ pub struct Pair {
     machine: Machine,
     ours: Cycle,
     empty_image: PathBuf,
+    // The servers that the dump goes to; each ends when it is dropped.
+    _nfs: Option<Servers>,
+    _ssh: Option<Server>,
 }
 
 /// Which of the two.
@@ -33,29 +68,63 @@ pub enum Which {
     /// The same, with the self-tests of the kernel's ciphers that our command line switches off: what the kernel needs
     /// when nobody tunes its line, which is the unit of the peers' figures.
     EmptyUntuned,
-    /// Ours, which saves a dump at level 31 to ext3.
+    /// Ours, which saves a dump at level 31.
     Ours,
 }
 
 impl Pair {
-    /// A guest of this kernel and memory with a disk for the dump.
+    /// A guest of this kernel and memory, and what its dump goes to.
     ///
     /// # Errors
-    /// The disk or an image cannot be made.
-    pub fn new(name: &str, kernel: &Kernel, memory_mib: u64) -> Result<Self> {
+    /// The disk, the server or an image cannot be made.
+    pub fn new(name: &str, kernel: &Kernel, memory_mib: u64, target: Target) -> Result<Self> {
         let mut machine = Machine::new(name)?;
-        let target = machine.add(&DiskPlan::virtio(Content::Ext(Ext::new(
-            "ext3",
-            192 + memory_mib / 4,
-        ))))?;
-        let mut ours = machine.cycle(kernel, &format!("ext3 {}\n", target.node))?;
+        let size_mib = 192 + memory_mib / 4;
+        let (mut nfs, mut ssh) = (None, None);
+        let conf = match target {
+            Target::Ext3 => {
+                let content = Content::Ext(Ext::new("ext3", size_mib));
+                format!("ext3 {}\n", machine.add(&DiskPlan::virtio(content))?.node)
+            }
+            Target::Raw => {
+                let content = Content::Blank(size_mib);
+                format!("raw {}\n", machine.add(&DiskPlan::virtio(content))?.node)
+            }
+            Target::Nfs => {
+                nfs = Some(Servers::nfs(name)?);
+                fs::write(
+                    machine.host_root().join("etc/fstab"),
+                    format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n"),
+                )?;
+                format!("nfs 10.0.2.2:{PSEUDO}\n")
+            }
+            Target::Ssh => {
+                let peer = Server::start(&Setup::open_ssh())?;
+                peer.make_known_to(&machine.host_root())?;
+                let path = peer.folder.join("root");
+                let conf = format!("ssh {}\npath {}\n", peer.target(), path.display());
+                ssh = Some(peer);
+                conf
+            }
+        };
+        let is_remote = nfs.is_some() || ssh.is_some();
+        if is_remote {
+            fs::write(machine.host_root().join("kdump.network"), wire::NETWORK)?;
+        }
+        let mut ours = machine.cycle(kernel, &(conf + "default reboot\n"))?;
         ours.memory_mib = memory_mib;
+        ours.namespace = nfs.as_ref().map(Servers::namespace);
+        if is_remote {
+            wire::connect(&mut ours);
+        }
         let empty_image = machine.work().join("empty.img");
         fs::write(&empty_image, guest::empty_capture_image()?)?;
         Ok(Self {
             machine,
             ours,
             empty_image,
+            _nfs: nfs,
+            _ssh: ssh,
         })
     }
 

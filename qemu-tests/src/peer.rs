@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SEEN_BY_GUESTS: &str = "10.0.2.2";
 
 /// A folder that is removed at the end.
+#[derive(Debug)]
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
@@ -108,6 +109,7 @@ pub fn below(script: &str) -> Vec<String> {
 }
 
 /// A server that runs until it is dropped.
+#[derive(Debug)]
 pub struct Server {
     /// Its folder: keys, configuration, log, and `root` for dumps.
     pub folder: PathBuf,

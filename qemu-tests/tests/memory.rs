@@ -5,7 +5,7 @@ use anyhow::Result;
 use qemu_tests::case::Case;
 use qemu_tests::disk::Ext;
 use qemu_tests::machine::{Content, DiskPlan};
-use qemu_tests::measure::{Pair, Which};
+use qemu_tests::measure::{Pair, Target, Which};
 use qemu_tests::setup::{self, Flavour};
 
 /// Debian's kdump-tools and Fedora's kdump-utils both die with 88M on this machine.
@@ -51,7 +51,7 @@ fn two_processors_that_both_capture_fit_into_96m() -> Result<()> {
 #[ignore = "a bisection over a dozen panics; runs under --full"]
 fn ours_needs_at_most_4_mib_more_than_an_empty_init() -> Result<()> {
     let kernel = setup::kernel(Flavour::Cloud6_1)?;
-    let pair = Pair::new("smallest-crashkernel", &kernel, 1024)?;
+    let pair = Pair::new("smallest-crashkernel", &kernel, 1024, Target::Ext3)?;
     let (empty, why_empty) = pair.smallest(Which::Empty, 56, 104)?;
     let (ours, why_ours) = pair.smallest(Which::Ours, 56, 104)?;
     println!("empty init {empty}M (less: {why_empty}); ours {ours}M (less: {why_ours})");

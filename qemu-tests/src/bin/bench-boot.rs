@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use qemu_tests::measure::{Pair, Which, median_s};
+use qemu_tests::measure::{Pair, Target, Which, median_s};
 use qemu_tests::setup::{self, Flavour};
 
 const HELP: &str = "\
@@ -54,7 +54,7 @@ fn bench() -> Result<()> {
         }
     }
     let kernel = setup::kernel(flavour)?;
-    let pair = Pair::new("bench-boot", &kernel, memory_mib)?;
+    let pair = Pair::new("bench-boot", &kernel, memory_mib, Target::Ext3)?;
     println!(
         "{}, {memory_mib} MiB, crashkernel={crashkernel_mib}M, one processor, level 31 to ext3, QEMU without KVM",
         kernel.release

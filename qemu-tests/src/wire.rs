@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest's network card: one virtio card in QEMU's own network, where 10.0.2.2 is the host.
+
+use crate::cycle::Cycle;
+
+/// What a described host says of it (`kdump.network`). The capture kernel calls the card by another name.
+pub const NETWORK: &str = "\
+link enp0s8 mac=52:54:00:6b:64:01 bus_path=pci-0000:00:08.0 modules=virtio_pci,virtio_net
+address enp0s8 10.0.2.15/24
+route default via 10.0.2.2 dev enp0s8
+";
+
+/// What QEMU calls the card's end of the wire, for `set_link`.
+pub const CARD: &str = "net0";
+
+const DEVICE: &str = "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8,romfile=";
+
+/// Gives the guest the card.
+pub fn connect(cycle: &mut Cycle) {
+    let words = ["-netdev", "user,id=net0", "-device", DEVICE];
+    cycle.qemu.extend(words.map(Into::into));
+}
