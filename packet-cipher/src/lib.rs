@@ -15,6 +15,8 @@
 //! where it is used, and takes twice the time when that is done for size.
 //!
 //! Source: RFC 5647 and OpenSSH 9.2 `PROTOCOL` section 1.6 for AES-GCM; OpenSSH 9.2 `PROTOCOL.chacha20poly1305`.
+//!
+//! [`chunk`] is the same for pieces of a file.
 
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
@@ -27,6 +29,7 @@
     )
 )]
 
+pub mod chunk;
 mod gcm;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "instructions that not every processor has")]
@@ -188,7 +191,7 @@ impl Cipher {
                 chacha(length, sequence).apply_keystream(front);
                 let mut stream = chacha(packet_key, sequence);
                 let key = poly_key(&mut stream);
-                encrypt_chacha(stream, packet_key, sequence, body, at, data);
+                encrypt_chacha(stream, packet_key, nonce_of(sequence), body, at, data);
                 let covered = LENGTH_BYTES.saturating_add(body.len());
                 let (data, tag) = packet.split_at_mut(covered.min(packet.len()));
                 tag.copy_from_slice(&poly(&key, data));
@@ -252,18 +255,18 @@ fn encrypt(stream: &mut impl StreamCipher, body: &mut [u8], at: usize, data: &[u
     stream.apply_keystream(behind);
 }
 
-/// The same by the packet's own key stream.
+/// The same by the packet's own key stream, which stands at its second block.
 fn encrypt_chacha(
     mut stream: ChaCha20Legacy,
     key: &[u8; 32],
-    sequence: u32,
+    nonce: [u8; 8],
     body: &mut [u8],
     at: usize,
     data: &[u8],
 ) {
     #[cfg(target_arch = "x86_64")]
     if let Some(wide) = sys::chacha::Wide::new() {
-        return wide.encrypt(key, nonce_of(sequence), body, at, data);
+        return wide.encrypt(key, nonce, body, at, data);
     }
     encrypt(&mut stream, body, at, data);
 }
@@ -276,7 +279,11 @@ fn advance(nonce: &mut [u8; NONCE_BYTES]) {
 }
 
 fn chacha(key: &[u8; 32], sequence: u32) -> ChaCha20Legacy {
-    ChaCha20Legacy::new(key.into(), &nonce_of(sequence).into())
+    chacha_of(key, nonce_of(sequence))
+}
+
+fn chacha_of(key: &[u8; 32], nonce: [u8; 8]) -> ChaCha20Legacy {
+    ChaCha20Legacy::new(key.into(), &nonce.into())
 }
 
 fn nonce_of(sequence: u32) -> [u8; 8] {
@@ -406,7 +413,7 @@ mod tests {
             let body: Vec<u8> = (0..len).map(|index| (index % 251) as u8).collect();
             let (mut ours, mut theirs) = (body.clone(), body);
             encrypt(&mut stream(), &mut theirs, 0, &[]);
-            encrypt_chacha(stream(), &key, sequence, &mut ours, 0, &[]);
+            encrypt_chacha(stream(), &key, nonce_of(sequence), &mut ours, 0, &[]);
             assert!(ours == theirs, "{len}");
         }
     }
