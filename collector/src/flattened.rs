@@ -30,6 +30,8 @@ pub const SIGNATURE: [u8; 16] = *b"makedumpfile\0\0\0\0";
 
 /// Both numbers of the end mark.
 const END: i64 = -1;
+/// The record that ends a stream.
+pub const END_MARK: [u8; RECORD_BYTES] = [0xff; RECORD_BYTES];
 
 /// What only takes more bytes at its end: a pipe, an ssh channel.
 pub trait Append {
@@ -96,11 +98,7 @@ impl<A: Append> Flattened<A> {
     /// What the device said, also about earlier writes.
     pub fn finish(&mut self) -> Result<(), IoError> {
         self.begin()?;
-        let mut mark = [0; RECORD_BYTES];
-        for half in mark.as_chunks_mut::<8>().0 {
-            *half = END.to_be_bytes();
-        }
-        self.append(&mark)?;
+        self.append(&END_MARK)?;
         self.out.sync()
     }
 
@@ -120,13 +118,7 @@ impl<A: Append> Flattened<A> {
             return Ok(());
         }
         self.begun = true;
-        let mut header = [0; HEADER_BYTES];
-        let one = 1_i64.to_be_bytes();
-        let fields = SIGNATURE.into_iter().chain(one).chain(one);
-        for (place, byte) in header.iter_mut().zip(fields) {
-            *place = byte;
-        }
-        self.append(&header)
+        self.append(&header())
     }
 
     fn append(&mut self, data: &[u8]) -> Result<(), IoError> {
@@ -148,21 +140,8 @@ impl<A: Append> Sink for Flattened<A> {
         if data.is_empty() {
             return Ok(());
         }
-        let record = i64::try_from(offset)
-            .ok()
-            .zip(i64::try_from(data.len()).ok())
-            .filter(|(offset, bytes)| offset.checked_add(*bytes).is_some());
-        let (offset, bytes) = record.ok_or(IoError::INVALID)?;
+        let record = record(offset, data.len())?;
         self.begin()?;
-        let mut record = [0; RECORD_BYTES];
-        for (half, number) in record
-            .as_chunks_mut::<8>()
-            .0
-            .iter_mut()
-            .zip([offset, bytes])
-        {
-            *half = number.to_be_bytes();
-        }
         self.append(&record)?;
         self.append(data)
     }
@@ -177,6 +156,40 @@ impl<A: Append> Sink for Flattened<A> {
     fn is_stream(&self) -> bool {
         true
     }
+}
+
+/// What stands before the first record.
+#[must_use]
+pub fn header() -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let one = 1_i64.to_be_bytes();
+    let fields = SIGNATURE.into_iter().chain(one).chain(one);
+    for (place, byte) in header.iter_mut().zip(fields) {
+        *place = byte;
+    }
+    header
+}
+
+/// What stands before `bytes` bytes of data that belong at `offset`.
+///
+/// # Errors
+/// [`IoError::INVALID`] where the format has no room for such numbers.
+pub fn record(offset: u64, bytes: usize) -> Result<[u8; RECORD_BYTES], IoError> {
+    let numbers = i64::try_from(offset)
+        .ok()
+        .zip(i64::try_from(bytes).ok())
+        .filter(|(offset, bytes)| offset.checked_add(*bytes).is_some());
+    let (offset, bytes) = numbers.ok_or(IoError::INVALID)?;
+    let mut record = [0; RECORD_BYTES];
+    for (half, number) in record
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip([offset, bytes])
+    {
+        *half = number.to_be_bytes();
+    }
+    Ok(record)
 }
 
 /// What stands between two pieces of data in a stream.

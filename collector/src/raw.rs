@@ -125,6 +125,12 @@ impl Part {
         }
     }
 
+    /// How many bytes of a file are kept.
+    #[must_use]
+    pub const fn room_bytes(self) -> u64 {
+        self.room().1
+    }
+
     /// Where the byte at `offset` of the file lies in the area, and how many behind it lie in a row. A file that is longer
     /// than its room goes round: of a log the end counts.
     #[must_use]

@@ -20,6 +20,7 @@ const OWN_USAGE: &str =
        NAME verify FILE                           read a dump back: every header field, every page
        NAME diff A B                              which pages two dumps have differently
        NAME save-raw DEVICE FOLDER                recover the dump of a raw target, whole or cut short
+       NAME decrypt -i KEYFILE FILE OUT           make an encrypted dump or log (.age) readable, whole or cut short
 ";
 
 const NOTES: &str = "
@@ -172,7 +173,7 @@ mod tests {
             ] {
                 assert!(page.contains(part), "{part:?}: {page}");
             }
-            let commands = "local commands=\"info verify diff save-raw\"";
+            let commands = "local commands=\"info verify diff save-raw decrypt\"";
             assert_eq!(script.contains(commands), !as_makedumpfile, "{script}");
         }
         assert!(completion(true).ends_with("complete -F _kdumprd_makedumpfile makedumpfile\n"));

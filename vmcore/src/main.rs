@@ -2,6 +2,7 @@
 //! The host command `vmcore`: the collector over plain files, with makedumpfile's options and a few words of our own.
 #![forbid(unsafe_code)]
 
+mod decrypt;
 mod diff;
 mod help;
 mod info;
@@ -198,6 +199,12 @@ fn own(words: &[String]) -> Result<Option<ExitCode>, Failure> {
     match (word.as_str(), &files[..]) {
         ("info", [file]) => info::info(file).map(|()| Some(ExitCode::SUCCESS)),
         ("verify", [file]) => verify::verify(file).map(|good| Some(code(good))),
+        ("decrypt", [option, identity, file, out]) if *option == Path::new("-i") => {
+            decrypt::decrypt(identity, file, out).map(|()| Some(ExitCode::SUCCESS))
+        }
+        ("decrypt", _) => Err(Failure::from(
+            "decrypt takes a secret key, an encrypted file and a new file: decrypt -i KEYFILE FILE OUT".to_owned(),
+        )),
         ("diff", [a, b]) => diff::diff(a, b).map(|same| Some(code(same))),
         ("save-raw", [device, folder]) => {
             save_raw::save_raw(device, folder).map(|()| Some(ExitCode::SUCCESS))

@@ -36,19 +36,31 @@ pub(crate) fn rearrange(options: &Options, messages: Messages) -> Result<(), Fai
         return Err(Failure::from("-R wants one file: OUT".to_owned()));
     };
     let mut input = io::stdin().lock();
-    check_start(&mut input)?;
     let mut file = create(out, options.replace)?;
-    let (bytes, end) = copy(&mut input, &mut file, out)?;
+    let bytes = put_together(&mut input, Path::new("standard input"), &mut file, out)?;
+    messages.common(format_args!("{}: {bytes} bytes", out.display()));
+    Ok(())
+}
+
+/// Makes `file`, which is new, what the stream from `input` stands for, and returns its length. A stream without its end leaves
+/// an incomplete dump.
+pub(crate) fn put_together(
+    input: &mut impl Read,
+    from: &Path,
+    file: &mut File,
+    out: &Path,
+) -> Result<u64, Failure> {
+    check_start(input, from)?;
+    let (bytes, end) = copy(input, file, out)?;
     if let End::Early(why) = &end {
-        mark_incomplete(&file, out)?;
+        mark_incomplete(file, out)?;
         return Err(Failure::from(format!(
             "{why}: the stream ends before its end mark, so {} is an incomplete dump of {bytes} bytes",
             out.display()
         )));
     }
     file.sync_all().map_err(|error| in_path(out, &error))?;
-    messages.common(format_args!("{}: {bytes} bytes", out.display()));
-    Ok(())
+    Ok(bytes)
 }
 
 fn in_path(path: &Path, error: &io::Error) -> Failure {
@@ -56,13 +68,13 @@ fn in_path(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Reads what stands before the first record.
-fn check_start(input: &mut impl Read) -> Result<(), Failure> {
+fn check_start(input: &mut impl Read, from: &Path) -> Result<(), Failure> {
     let mut header = [0; HEADER_BYTES];
     input
         .read_exact(&mut header)
         .map_err(|error| Failure::from(format!("reading the flattened dump's header: {error}")))?;
     let (start, _) = header.split_first_chunk().unwrap_or((&[0; 32], &[]));
-    check_header(start).map_err(|error| Failure::from(format!("standard input: {error}")))
+    check_header(start).map_err(|error| Failure::from(format!("{}: {error}", from.display())))
 }
 
 /// Puts every record where it belongs. Returns the file's length.

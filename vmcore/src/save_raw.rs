@@ -14,8 +14,11 @@ use super::input::{FileSource, io_error};
 use super::messages::say;
 use super::output::create;
 
-/// What a dumpfile is called until it is known to be whole.
-const INCOMPLETE: &str = "vmcore-incomplete";
+/// What a dumpfile is called, and one that is encrypted.
+const PLAIN: &str = "vmcore";
+const ENCRYPTED: &str = "vmcore.flat.age";
+/// What its name ends with until it is known to be whole.
+const INCOMPLETE: &str = "-incomplete";
 /// What is read and written at a time.
 const PIECE_BYTES: usize = 1 << 20;
 /// How many dumps of one minute have a directory.
@@ -99,10 +102,10 @@ fn recover(device: &Path, folder: &Path) -> Result<Outcome, Failure> {
     let mut damage = None;
     if extent.bytes > 0 {
         let written = sums(&mut source, &extent, &mut remarks);
-        let found = save_dump(&mut source, &extent, &place)?;
+        let (found, stem) = save_dump(&mut source, &extent, &place)?;
         damage = written.and_then(|written| told_damage(&written, &found, extent.bytes));
         if extent.cut.is_none() {
-            name_dump(&place, damage.is_some())?;
+            name_dump(&place, stem, damage.is_some())?;
         }
     }
     sync_folder(&place)?;
@@ -184,7 +187,8 @@ fn measure(source: &mut FileSource, device: &Path) -> Result<Result<Extent, Stri
     if source.size_bytes() >= 8 {
         source.read_at(0, &mut magic).map_err(unreadable)?;
     }
-    if magic != *b"KDUMP   " && !magic.starts_with(b"\x7fELF") {
+    let begins = [&b"KDUMP   "[..], b"\x7fELF", &age::SIGNATURE[..8]];
+    if !begins.iter().any(|known| magic.starts_with(known)) {
         return Ok(Err(why));
     }
     let bytes = raw::area_start(source.size_bytes()).unwrap_or(source.size_bytes());
@@ -257,7 +261,7 @@ fn save_part(
     if crc != Ok(stored.crc) {
         return Err(PartError::Damaged);
     }
-    let file = place.join(part.name());
+    let file = place.join(format!("{}{}", part.name(), suffix(&text)));
     create(&file, false)
         .map_err(Failure::from)
         .and_then(|out| {
@@ -269,10 +273,26 @@ fn save_part(
     Ok(true)
 }
 
-/// Copies the dumpfile, leaving out blocks of zeros, syncs it, and returns the checksums of what was read.
-fn save_dump(source: &mut FileSource, extent: &Extent, place: &Path) -> Result<Sums, Failure> {
+/// What is added to the name of a file that begins so.
+fn suffix(start: &[u8]) -> &'static str {
+    if start.starts_with(age::SIGNATURE) {
+        age::SUFFIX
+    } else {
+        ""
+    }
+}
+
+/// Copies the dumpfile, leaving out blocks of zeros, syncs it, and returns the checksums of what was read, and its name.
+fn save_dump(
+    source: &mut FileSource,
+    extent: &Extent,
+    place: &Path,
+) -> Result<(Sums, &'static str), Failure> {
     let bytes = extent.bytes;
-    let file = place.join(INCOMPLETE);
+    let mut start = [0; age::SIGNATURE.len()];
+    let is_encrypted = source.read_at(0, &mut start).is_ok() && !suffix(&start).is_empty();
+    let stem = if is_encrypted { ENCRYPTED } else { PLAIN };
+    let file = place.join(format!("{stem}{INCOMPLETE}"));
     let out = create(&file, false)?;
     let mut sums = Sums::new(raw::area_start(source.size_bytes()).unwrap_or(bytes));
     let mut piece = vec![0; PIECE_BYTES];
@@ -306,17 +326,15 @@ fn save_dump(source: &mut FileSource, extent: &Extent, place: &Path) -> Result<S
             file.display()
         );
     }
-    Ok(sums)
+    Ok((sums, stem))
 }
 
 /// Gives a whole dumpfile its name: what is damaged says so by it.
-fn name_dump(place: &Path, is_damaged: bool) -> Result<(), Failure> {
-    let named = place.join(if is_damaged {
-        "vmcore-damaged"
-    } else {
-        "vmcore"
-    });
-    fs::rename(place.join(INCOMPLETE), &named).map_err(|error| in_path(&named, &error))
+fn name_dump(place: &Path, stem: &str, is_damaged: bool) -> Result<(), Failure> {
+    let ending = if is_damaged { "-damaged" } else { "" };
+    let named = place.join(format!("{stem}{ending}"));
+    fs::rename(place.join(format!("{stem}{INCOMPLETE}")), &named)
+        .map_err(|error| in_path(&named, &error))
 }
 
 fn sync_folder(place: &Path) -> Result<(), Failure> {
