@@ -19,6 +19,7 @@ const NOTE_BYTES: usize = 12 + OWNER.len() + DESCRIPTION_BYTES;
 const DESCRIPTION_BYTES: usize = 8;
 const NFS: u32 = 1;
 const SSH: u32 = 2;
+const AGE: u32 = 4;
 
 /// A build of init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +30,19 @@ pub struct Build {
     pub nfs: bool,
     /// It reaches ssh servers.
     pub ssh: bool,
+    /// It encrypts dumps.
+    pub encrypts: bool,
 }
 
 impl Build {
     /// A build that reads the records of today.
     #[must_use]
-    pub const fn new(nfs: bool, ssh: bool) -> Self {
+    pub const fn new(nfs: bool, ssh: bool, encrypts: bool) -> Self {
         Self {
             record_version: VERSION,
             nfs,
             ssh,
+            encrypts,
         }
     }
 
@@ -51,6 +55,9 @@ impl Build {
         }
         if self.ssh {
             reach |= SSH;
+        }
+        if self.encrypts {
+            reach |= AGE;
         }
         let [a, b, c, d] = self.record_version.to_le_bytes();
         let [e, f, g, h] = u32::to_le_bytes(reach);
@@ -74,6 +81,7 @@ impl Build {
             record_version: u32::from_le_bytes(*version),
             nfs: reach & NFS != 0,
             ssh: reach & SSH != 0,
+            encrypts: reach & AGE != 0,
         })
     }
 
@@ -100,8 +108,13 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
-        for (nfs, ssh) in [(false, false), (true, false), (true, true)] {
-            let build = Build::new(nfs, ssh);
+        for (nfs, ssh, encrypts) in [
+            (false, false, false),
+            (true, false, false),
+            (true, true, false),
+            (true, true, true),
+        ] {
+            let build = Build::new(nfs, ssh, encrypts);
             let note = build.note();
             assert_eq!(note[..4], 8_u32.to_ne_bytes());
             assert_eq!(note[12..20], *OWNER);

@@ -22,6 +22,7 @@ use crate::fault::Faults;
 use crate::log;
 use crate::reach::Reach;
 use crate::report::{Report, Step, TEXT_BYTES};
+use crate::seal;
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome, REFUSED};
 use crate::sys::board::Board;
 use crate::vmcore::{Access, PATH, VmcoreFile};
@@ -267,7 +268,7 @@ pub fn memory_bytes(record: &Record<'_>) -> usize {
         .iter()
         .any(|attempt| matches!(attempt.target, TargetSpec::Ssh { .. }));
     let connection = if has_ssh { CONNECTION_BYTES } else { 0 };
-    MEMORY_BYTES + OPEN_BYTES + connection
+    MEMORY_BYTES + OPEN_BYTES + connection + seal::memory_bytes(record)
 }
 
 /// `text` as a reason; what is too long is cut.

@@ -8,6 +8,7 @@
 use crate::attempt::{Place, Reason, reason};
 use crate::log;
 use collector::flattened::{Append, Flattened};
+use collector::raw::Part;
 use collector::{IoError, Sink};
 use core::cell::Cell;
 use core::fmt::Write as _;
@@ -29,18 +30,23 @@ pub trait Folder {
         "vmcore"
     }
 
-    /// Where the dumpfile is when it is complete.
-    fn place(&self) -> Place {
+    /// Where the dumpfile of this name is when it is complete.
+    fn place(&self, name: &str) -> Place {
         let mut place = Place::new();
-        let _ = write!(place, "{}/{}", self.path(), self.dump_name());
+        let _ = write!(place, "{}/{name}", self.path());
         place
     }
 
     /// Where it is when it was left incomplete.
-    fn incomplete_place(&self) -> Place {
+    fn incomplete_place(&self, name: &str) -> Place {
         let mut place = Place::new();
-        let _ = write!(place, "in {}/{}-incomplete", self.path(), self.dump_name());
+        let _ = write!(place, "in {}/{name}-incomplete", self.path());
         place
+    }
+
+    /// How many bytes of a small file have a place, where not every one has; of a longer one the end is kept.
+    fn room_bytes(&self, _name: &str) -> Option<u64> {
+        None
     }
 
     /// Several files can be open, and written anywhere.
@@ -154,13 +160,17 @@ impl<'r> Folder for Device<'r> {
         self.raw.path()
     }
 
-    fn place(&self) -> Place {
+    fn place(&self, _name: &str) -> Place {
         let mut place = Place::new();
         let _ = write!(place, "{}", self.path());
         place
     }
 
-    fn incomplete_place(&self) -> Place {
+    fn room_bytes(&self, name: &str) -> Option<u64> {
+        Some(Part::from_name(name)?.room_bytes())
+    }
+
+    fn incomplete_place(&self, _name: &str) -> Place {
         let mut place = Place::new();
         let _ = write!(place, "on {}, marked as cut short", self.path());
         place
@@ -170,6 +180,8 @@ impl<'r> Folder for Device<'r> {
         if !self.has_begun.replace(true) {
             self.raw.begin(self.name).map_err(reason)?;
         }
+        // Whatever is done to a file, it has the same place.
+        let name = name.strip_suffix(age::SUFFIX).unwrap_or(name);
         self.raw.create(name).map_err(reason)
     }
 

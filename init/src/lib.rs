@@ -33,9 +33,11 @@ pub mod modules;
 pub mod plan;
 pub mod power;
 pub mod progress;
+pub mod random;
 pub mod reach;
 pub mod report;
 pub mod salvage;
+pub mod seal;
 pub mod shell;
 pub mod supervise;
 pub mod switch_root;
@@ -353,8 +355,13 @@ fn look(
         look::look(memory.bytes(), report, faults)
     });
     if outcome.is_done() {
-        log!("crashed kernel: {}", outcome.text);
-        panic_line.clone_from(&outcome.text);
+        if record.encrypt_to.is_empty() {
+            log!("crashed kernel: {}", outcome.text);
+            panic_line.clone_from(&outcome.text);
+        } else {
+            // It is of the crashed memory, and this console may be another than the one where that kernel printed it.
+            log!("crashed kernel: why it crashed is not shown, as dumps are encrypted");
+        }
     } else {
         log!("crashed kernel: unknown: {outcome}; next: the modules");
         supervise::tell_left_behind(&outcome);

@@ -79,11 +79,24 @@ impl Manifest<'_> {
             json.text("incomplete_because", &why)?;
         }
         json.text("hostname", &self.record.hostname)?;
-        json.text("kernel", &self.release)?;
+        let is_open = self.record.encrypt_to.is_empty();
+        if is_open {
+            json.text("kernel", &self.release)?;
+        }
         json.text("capture_kernel", &self.record.kernel)?;
         json.number("crash_time", self.crash_time_s)?;
         json.text("crash_date", &date(self.record.zone, self.crash_time_s))?;
-        json.text("panic", &self.panic_line)?;
+        if is_open {
+            json.text("panic", &self.panic_line)?;
+        } else {
+            json.key("encrypted_to")?;
+            json.open('[')?;
+            for key in &self.record.encrypt_to {
+                json.item()?;
+                json.string(key)?;
+            }
+            json.close(']')?;
+        }
         json.text("target", &self.attempt.target)?;
         match self.attempt.program {
             Some(program) => json.text("core_collector", &program)?,

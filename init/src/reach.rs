@@ -7,6 +7,7 @@
 
 use crate::attempt::{Place, Reason, Run, nfs, ssh};
 use crate::fence::{self, Teller};
+use crate::seal::{Sealer, age_stream};
 use config::{Build, TargetSpec};
 
 /// Makes an attempt at a target of one kind.
@@ -18,6 +19,7 @@ pub struct Reach {
     nfs: Option<Way>,
     ssh: Option<Way>,
     teller: Option<Teller>,
+    sealer: Option<Sealer>,
 }
 
 impl Reach {
@@ -26,24 +28,37 @@ impl Reach {
         nfs: None,
         ssh: None,
         teller: None,
+        sealer: None,
     };
     /// Disks and NFS.
     pub const NFS: Self = Self {
         nfs: Some(nfs::make),
         ssh: None,
         teller: Some(fence::tell),
+        sealer: None,
     };
-    /// Every target that there is.
+    /// Every target that there is, and encryption, which takes the ssh client's ciphers.
     pub const ALL: Self = Self {
         nfs: Some(nfs::make),
         ssh: Some(ssh::make),
         teller: Some(fence::tell),
+        sealer: Some(age_stream::make),
     };
 
     /// What the binary says of itself.
     #[must_use]
     pub const fn build(&self) -> Build {
-        Build::new(self.nfs.is_some(), self.ssh.is_some())
+        Build::new(
+            self.nfs.is_some(),
+            self.ssh.is_some(),
+            self.sealer.is_some(),
+        )
+    }
+
+    /// What encrypts dumps.
+    #[must_use]
+    pub const fn sealer(&self) -> Option<Sealer> {
+        self.sealer
     }
 
     /// What tells a cluster's nodes of the dump.

@@ -15,7 +15,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 type Header = FileHeader64<Endianness>;
 
-/// The builds, the smallest first, and what each says that it reaches besides disks: NFS, ssh.
+/// The builds, the smallest first, and what each says that it has besides disks: NFS; ssh, and encryption.
 const BUILDS: [(&str, bool, bool); 3] = [
     ("init-local", false, false),
     ("init-nfs", true, false),
@@ -120,7 +120,7 @@ fn each_release_binary_says_what_it_reaches() {
         assert_eq!(note.name(), b"kdumprd");
         assert_eq!(
             config::Build::from_description(note.desc()),
-            Some(config::Build::new(nfs, ssh)),
+            Some(config::Build::new(nfs, ssh, ssh)),
             "{name}"
         );
     }

@@ -67,6 +67,11 @@ fn fitting(file: &Path, record: &Record<'_>) -> Result<Vec<u8>, Mistake> {
             )));
         }
     }
+    if !record.encrypt_to.is_empty() && !build.encrypts {
+        return Err(Mistake::new(format!(
+            "{name} was built without encryption, which `encrypt_to` asks for; name a complete init by --init"
+        )));
+    }
     if !record.fence.nodes.is_empty() && !build.has_network() {
         return Err(Mistake::new(format!(
             "{name} was built without the network, by which `fence_kdump_nodes` are told; name a complete init by --init"

@@ -73,6 +73,15 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         write_goal(text, resolved, number, goal)?;
     }
 
+    if !resolved.encrypt_to.is_empty() {
+        writeln!(
+            text,
+            "\nEncrypted to (age): vmcore.flat.age, vmcore-dmesg.txt.age and kexec-dmesg.log.age; the console has no panic line"
+        )?;
+    }
+    for key in &resolved.encrypt_to {
+        writeln!(text, "  {key}")?;
+    }
     write_fence(text, resolved)?;
     write_hooks(text, resolved)?;
     writeln!(text, "\nWhen an attempt succeeds")?;

@@ -340,7 +340,7 @@ pub(crate) mod tests {
 
     /// An init with its note, and this many bytes behind it.
     fn init_file(more: usize) -> Vec<u8> {
-        let note = Build::new(false, false).note();
+        let note = Build::new(false, false, false).note();
         let names = b"\0.note.kdumprd\0.shstrtab\0";
         let table = (64 + note.len() + names.len()).next_multiple_of(8);
         let mut file = vec![0; table + 3 * 64 + more];

@@ -15,11 +15,14 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, fsync, openat, unlinkat};
 use rustix::io::Errno;
 
 /// What a dump has; each may still have its incomplete name.
-const FILES: [&str; 5] = [
+const FILES: [&str; 8] = [
     "vmcore",
     "vmcore.flat",
+    "vmcore.flat.age",
     "vmcore-dmesg.txt",
+    "vmcore-dmesg.txt.age",
     "kexec-dmesg.log",
+    "kexec-dmesg.log.age",
     MANIFEST,
 ];
 const MANIFEST: &str = "manifest.json";

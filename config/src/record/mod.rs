@@ -13,6 +13,7 @@
 //! deadline device 180
 //! debug_mem_level 1
 //! keep_dumps 5
+//! encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef
 //! module virtio_blk
 //! module scsi_mod max_luns=1
 //! hook kdump_pre /etc/kdump/before.sh
@@ -73,6 +74,8 @@ pub const MAX_ATTEMPTS: usize = 8;
 pub const MAX_NETWORKS: usize = 4;
 /// The most hooks that a record lists.
 pub const MAX_HOOKS: usize = 32;
+/// The most keys that a dump is encrypted to.
+pub const MAX_KEYS: usize = 8;
 /// Where the record lies in the image.
 pub const PATH: &str = "/etc/kdump.record";
 
@@ -95,6 +98,8 @@ pub struct Record<'a> {
     pub debug_mem_level: u8,
     /// How many dumps stay where the new one goes, with that; 0 for all.
     pub keep_dumps: u32,
+    /// The public keys that dumps are encrypted to, as people write them; none for dumps that are not encrypted.
+    pub encrypt_to: Vec<&'a str, MAX_KEYS>,
     /// The modules in load order.
     pub modules: Vec<Module<'a>, MAX_MODULES>,
     /// The hooks in the order in which they run.

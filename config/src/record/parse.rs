@@ -48,6 +48,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
     let mut deadlines = Deadlines::DEFAULT;
     let mut debug_mem_level = None;
     let mut keep_dumps = None;
+    let mut encrypt_to = Vec::new();
     let (mut sending, mut nodes) = (None, Vec::new());
     let mut modules = Vec::new();
     let mut hooks = Vec::new();
@@ -116,6 +117,11 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                 let dumps = value.parse().ok().filter(|&dumps: &u32| dumps > 0);
                 set(&mut keep_dumps, dumps.ok_or(wrong)?, number, keyword)?;
             }
+            "encrypt_to" if is_word(value) => {
+                encrypt_to
+                    .push(value)
+                    .map_err(|_| RecordError::TooMany(number, keyword))?;
+            }
             "hook" => {
                 let (kind, path) = value.split_once(' ').ok_or(wrong)?;
                 let kind = HookKind::from_word(kind)
@@ -150,7 +156,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                 open = Open::Network;
             }
             "root" if value.is_empty() => open = Open::Root,
-            "kernel" | "zone" | "root" | "network" => return Err(wrong),
+            "kernel" | "zone" | "root" | "network" | "encrypt_to" => return Err(wrong),
             _ => return Err(RecordError::Keyword(number, keyword)),
         }
     }
@@ -168,6 +174,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         deadlines,
         debug_mem_level: debug_mem_level.unwrap_or(0),
         keep_dumps: keep_dumps.unwrap_or(0),
+        encrypt_to,
         modules,
         hooks,
         networks: lists.networks,
@@ -179,6 +186,10 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         attempts: lists.attempts,
         root: lists.root,
     })
+}
+
+fn is_word(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// What blocks become.

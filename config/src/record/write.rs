@@ -24,6 +24,9 @@ impl fmt::Display for Record<'_> {
         if self.keep_dumps > 0 {
             writeln!(f, "keep_dumps {}", self.keep_dumps)?;
         }
+        for key in &self.encrypt_to {
+            writeln!(f, "encrypt_to {key}")?;
+        }
         for module in &self.modules {
             write!(f, "module {}", module.name)?;
             if !module.options.is_empty() {

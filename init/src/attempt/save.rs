@@ -14,6 +14,7 @@ use crate::log;
 use crate::manifest::{Manifest, peak_memory_kib};
 use crate::progress::Seconds;
 use crate::report::Step;
+use crate::seal::{self, Files};
 use crate::vmcore::VmcoreFile;
 use collector::dmesg::DmesgError;
 use collector::{Sink, Vmcore, dmesg};
@@ -44,10 +45,19 @@ impl Run<'_> {
         memory: &mut [u8],
     ) -> Result<Place, Reason> {
         let job = self.job;
+        let mut seal_place = None;
+        let (seal, memory) = seal::prepare(
+            job.reach.sealer(),
+            &mut seal_place,
+            job.record,
+            vmcore.file(),
+            memory,
+        )?;
+        let files = Files::new(directory, seal);
         self.before_the_dump()?;
         self.enter(Step::Dmesg);
         let dmesg_bytes = match vmcore.understood() {
-            Some(vmcore) => self.dmesg(vmcore, memory, directory)?,
+            Some(vmcore) => self.dmesg(vmcore, memory, &files)?,
             None => None,
         };
         let mut saved = Saved {
@@ -63,37 +73,40 @@ impl Run<'_> {
         let manifest_file = directory
             .is_random_access()
             .then(|| self.begin_manifest(directory, &saved, memory));
-        let dump_name = directory.dump_name();
-        let mut sink = directory.create(dump_name)?;
+        let dump_name = files.dump_name();
+        let mut sink = files.create_dump()?;
         let result = match job.attempt.program {
             Some(program) => {
                 let place = self.local_path(directory.path().as_str(), dump_name, true);
                 let dumped = self.run_collector(program, &place);
-                D::was_written_by_another(&mut sink);
+                Files::<D>::was_written_by_another(&mut sink);
                 dumped
             }
-            None => dump::write(job, &mut vmcore, memory, &mut sink, D::restart).map_err(|error| {
-                let mut why = reason(error);
-                if let Some(more) = directory.explanation() {
-                    let _ = write!(Cut(&mut why), " ({more})");
-                }
-                why
-            }),
+            None => {
+                let restart = Files::<D>::restart;
+                dump::write(job, &mut vmcore, memory, &mut sink, restart).map_err(|error| {
+                    let mut why = reason(error);
+                    if let Some(more) = directory.explanation() {
+                        let _ = write!(Cut(&mut why), " ({more})");
+                    }
+                    why
+                })
+            }
         };
         drop(vmcore);
 
         self.enter(Step::Publish);
         let result = match result {
-            Ok(dumped) => directory.publish(sink).map(|()| dumped),
+            Ok(dumped) => files.publish(sink).map(|()| dumped),
             Err(why) => {
                 // As far as it got it stays readable, and its name says that it is incomplete.
                 let mut text = why;
-                match D::leave(&mut sink) {
+                match Files::<D>::leave(&mut sink) {
                     Ok(()) => {
                         let _ = write!(
                             Cut(&mut text),
                             "; what was written is {}",
-                            directory.incomplete_place()
+                            directory.incomplete_place(dump_name)
                         );
                     }
                     Err(error) => {
@@ -117,11 +130,11 @@ impl Run<'_> {
             D::cut(&mut file, u64::try_from(bytes.len()).unwrap_or(0)).map_err(reason)?;
             directory.publish(file)
         });
-        self.aside("kexec-dmesg.log", |_| own_log(directory, memory));
+        self.aside("kexec-dmesg.log", |_| own_log(&files, memory));
         let place = self.local_path(directory.path().as_str(), dump_name, result.is_err());
         self.after_the_dump(result.is_ok(), &place);
         result?;
-        let place = directory.place();
+        let place = files.place();
         self.keep_newest(directory, &place);
         Ok(place)
     }
@@ -147,31 +160,41 @@ impl Run<'_> {
         &mut self,
         vmcore: &mut Vmcore<'_, VmcoreFile>,
         memory: &mut [u8],
-        directory: &D,
+        files: &Files<'_, D>,
     ) -> Result<Option<u64>, Reason> {
+        const PLAIN: &str = "vmcore-dmesg.txt";
         let start_ms = clock::now_ms();
-        let mut sink = directory.create("vmcore-dmesg.txt")?;
+        let mut end = LogEnd::new(files.most_bytes(PLAIN), &mut |count| {
+            // What stands in the way is told below.
+            let _ = dmesg::write(vmcore, memory, &mut |text| {
+                count(text.len());
+                Ok(())
+            });
+        });
+        let mut sink = files.create(PLAIN)?;
+        let name = files.name(PLAIN);
         let mut offset = 0_u64;
         let written = dmesg::write(vmcore, memory, &mut |text| {
+            let text = end.of(text);
             sink.write_at(offset, text)?;
             offset = offset.saturating_add(u64::try_from(text.len()).unwrap_or(0));
             Ok(())
         });
         match written {
             Ok(_) => {
-                directory.publish(sink)?;
+                files.publish(sink)?;
                 log!(
-                    "vmcore-dmesg.txt saved: {offset} bytes in {}",
+                    "{name} saved: {offset} bytes in {}",
                     Seconds(clock::now_ms().saturating_sub(start_ms))
                 );
                 Ok(Some(offset))
             }
             Err(DmesgError::Output(error)) => Err(reason(format_args!(
-                "writing vmcore-dmesg.txt at byte {offset}: {error}"
+                "writing {name} at byte {offset}: {error}"
             ))),
             Err(error) => {
-                log!("vmcore-dmesg.txt is incomplete, {offset} bytes: {error}; next: the vmcore");
-                let _ = sink.sync();
+                log!("{name} is incomplete, {offset} bytes: {error}; next: the vmcore");
+                Files::<D>::leave_small(&mut sink);
                 Ok(None)
             }
         }
@@ -245,14 +268,53 @@ impl Run<'_> {
     }
 }
 
+/// The end of a log, where there is no room for all of it.
+struct LogEnd {
+    /// How much of its front is left out.
+    skip: usize,
+}
+
+/// Takes the length of a piece.
+type Count<'c> = &'c mut dyn FnMut(usize);
+
+impl LogEnd {
+    /// `measure` goes through the log, and tells the length of each piece.
+    fn new(most_bytes: Option<u64>, measure: &mut dyn FnMut(Count<'_>)) -> Self {
+        let Some(most) = most_bytes else {
+            return Self { skip: 0 };
+        };
+        let mut bytes = 0_usize;
+        measure(&mut |length| bytes = bytes.saturating_add(length));
+        Self {
+            skip: bytes.saturating_sub(usize::try_from(most).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// What is to be written of the next piece.
+    fn of<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
+        let skipped = self.skip.min(text.len());
+        self.skip -= skipped;
+        text.get(skipped..).unwrap_or(&[])
+    }
+}
+
 /// Saves the capture kernel's own log.
-fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
-    let mut sink = directory.create("kexec-dmesg.log")?;
+fn own_log<D: Folder>(files: &Files<'_, D>, memory: &mut [u8]) -> Result<(), Reason> {
+    const PLAIN: &str = "kexec-dmesg.log";
+    let mut end = LogEnd::new(files.most_bytes(PLAIN), &mut |count| {
+        // What stands in the way is told below.
+        let _ = kernel_log::each_line(&mut |line| {
+            count(line.len());
+            Ok(())
+        });
+    });
+    let mut sink = files.create(PLAIN)?;
     let piece = memory
         .get_mut(..LOG_PIECE_BYTES)
         .ok_or_else(|| reason("no memory"))?;
     let (mut used, mut offset) = (0_usize, 0_u64);
     kernel_log::each_line(&mut |line| {
+        let line = end.of(line);
         if piece.len() - used < line.len() {
             sink.write_at(offset, piece.get(..used).unwrap_or(&[]))?;
             offset = offset.saturating_add(u64::try_from(used).unwrap_or(0));
@@ -268,5 +330,26 @@ fn own_log<D: Folder>(directory: &D, memory: &mut [u8]) -> Result<(), Reason> {
     .map_err(reason)?;
     sink.write_at(offset, piece.get(..used).unwrap_or(&[]))
         .map_err(reason)?;
-    directory.publish(sink)
+    files.publish(sink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_that_has_no_room_the_end_is_kept() {
+        let pieces = [&b"first "[..], b"second ", b"third"];
+        let kept = |most| {
+            let mut end = LogEnd::new(most, &mut |count| {
+                pieces.iter().for_each(|piece| count(piece.len()));
+            });
+            let kept: Vec<&[u8]> = pieces.iter().map(|piece| end.of(piece)).collect();
+            std::string::String::from_utf8(kept.concat()).unwrap()
+        };
+        assert_eq!(kept(None), "first second third");
+        assert_eq!(kept(Some(18)), "first second third");
+        assert_eq!(kept(Some(9)), "ond third");
+        assert_eq!(kept(Some(0)), "");
+    }
 }

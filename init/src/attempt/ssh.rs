@@ -8,17 +8,14 @@
 use super::network::own_address;
 use super::{Place, Reason, Run, reason};
 use crate::dump::Input;
-use crate::files;
 use crate::folder::Remote;
-use crate::log;
-use collector::Source as _;
+use crate::{files, log, random};
 use config::target::MAX_HOST_KEYS;
 use config::{HostKeys, TargetSpec};
 use core::ffi::CStr;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use heapless::Vec;
-use targets::ssh::random::Memory;
 use targets::ssh::{self, Limits, Login, PublicKey, Random, Server, Socket, UserKey};
 
 /// [`config::target::SSH_KEY_PATH`], as the kernel takes it.
@@ -102,15 +99,7 @@ impl Credentials {
             // There are as many places as the record has.
             let _ = pinned.push(key);
         }
-        let vmcore = vmcore.file();
-        let random = Random::gather(
-            file,
-            Some(Memory {
-                size_bytes: vmcore.size_bytes(),
-                read_at: &mut |offset, buf: &mut [u8]| vmcore.read_at(offset, buf),
-            }),
-        );
-        log!("random numbers: {}", random.origin());
+        let random = random::gather(file, vmcore.file());
         Ok(Self {
             key,
             pinned,

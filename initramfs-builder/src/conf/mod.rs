@@ -25,6 +25,8 @@ pub use target::{DeviceName, Target, TargetKind};
 pub use volume_key::{KeySource, VolumeKey};
 
 use crate::error::{At, Mistake, Mistakes};
+use age::{KeyError, Recipient};
+use config::record::MAX_KEYS;
 use config::{FailureAction, FinalAction};
 use ip::take_ip;
 use line::{BLANKS, Line, unquote};
@@ -92,6 +94,8 @@ pub struct Directives {
     pub debug_mem_level: Option<At<u8>>,
     /// How many dumps stay where the new one goes, with that.
     pub keep_dumps: Option<At<u32>>,
+    /// The public keys that dumps are encrypted to.
+    pub encrypt_to: Vec<At<Recipient>>,
     /// What a person should know of the file: what has no effect, or another one than where it comes from.
     pub warnings: Vec<At<String>>,
     /// What was given to dracut and has no meaning here.
@@ -112,7 +116,7 @@ pub struct OnFailure {
 type Take = fn(&mut Directives, &Line<'_>) -> Result<(), String>;
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 43] = [
+const DIRECTIVES: [(&str, Take); 44] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -154,12 +158,13 @@ const DIRECTIVES: [(&str, Take); 43] = [
     ("auto_reset_crashkernel", take_switch),
     ("debug_mem_level", take_debug_mem_level),
     ("keep_dumps", take_keep_dumps),
+    ("encrypt_to", take_encrypt_to),
     ("override_resettable", take_override_resettable),
     ("dracut_args", target::take_dracut_args),
 ];
 
-/// Directives of the RHEL 5, RHEL 6 and current dialects, and our own, that this version knows but cannot obey.
-const NOT_YET: [&str; 2] = ["virtiofs", "encrypt_to"];
+/// Directives of the RHEL 5, RHEL 6 and current dialects that this version knows but cannot obey.
+const NOT_YET: [&str; 1] = ["virtiofs"];
 
 /// The longest that `disk_timeout` and its like may be: a week, in seconds.
 const MOST_SECONDS: u32 = 7 * 24 * 3600;
@@ -385,6 +390,35 @@ fn take_keep_dumps(directives: &mut Directives, line: &Line<'_>) -> Result<(), S
         .filter(|dumps| (1..=MOST).contains(dumps))
         .ok_or_else(|| format!("`keep_dumps` cannot be `{value}`; accepted is {accepted}"))?;
     line.once(&mut directives.keep_dumps, dumps)
+}
+
+/// Each line adds its keys: any of them opens every dump by itself.
+fn take_encrypt_to(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    const ACCEPTED: &str =
+        "a public key of age, as `age-keygen -y FILE` prints it: age1 and 58 letters";
+    for word in line.some(ACCEPTED)?.split(BLANKS) {
+        if word.is_empty() {
+            continue;
+        }
+        let key: Recipient = word.parse().map_err(|error| match error {
+            // A message goes to logs that more people read than this file.
+            KeyError::Secret => format!("`encrypt_to`: {error}; accepted is {ACCEPTED}"),
+            _ => format!("`encrypt_to` cannot be `{word}`: {error}; accepted is {ACCEPTED}"),
+        })?;
+        if let Some(before) = directives.encrypt_to.iter().find(|at| at.value == key) {
+            return Err(format!(
+                "the key {key} was given before, in line {}; one of the two has to go",
+                before.line
+            ));
+        }
+        if directives.encrypt_to.len() == MAX_KEYS {
+            return Err(format!(
+                "`encrypt_to` has more than {MAX_KEYS} keys; accepted are {MAX_KEYS}"
+            ));
+        }
+        directives.encrypt_to.push(line.at(key));
+    }
+    Ok(())
 }
 
 /// RHEL 6 has it for disks behind controllers that its kernel could not reset.

@@ -21,7 +21,7 @@ mod tests {
     use manual::{Part, parts, terms};
 
     /// The headings below which no term is a directive.
-    const OTHERS: [&str; 2] = ["ACTIONS", "FILES"];
+    const OTHERS: [&str; 3] = ["ACTIONS", "ENCRYPTED DUMPS", "FILES"];
     const REFUSED: &str = "REFUSED";
 
     /// The directives that a term is about: `ext3, ext4 DEVICE`.

@@ -443,6 +443,23 @@ fn the_cluster_is_told_as_the_arguments_say() {
         ("debug_mem_level 4", "accepted are 0, 1, 2, 3"),
         ("keep_dumps 0", "accepted is how many dumps stay"),
         ("keep_dumps 2\nkeep_dumps 3", "set before, in line 1"),
+        (
+            "encrypt_to",
+            "`encrypt_to` has no value; accepted is a public key of age",
+        ),
+        (
+            "encrypt_to ssh-ed25519",
+            "`encrypt_to` cannot be `ssh-ed25519`: it does not begin as a key of age does; accepted is a public key of age",
+        ),
+        (
+            "encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryeg",
+            "kdump.conf:1: `encrypt_to` cannot be `age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryeg`: its checksum",
+        ),
+        (
+            "encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef\n\
+             encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef",
+            "was given before, in line 1",
+        ),
         ("override_resettable maybe", "cannot be `maybe`"),
         (
             "kdump_pre before.sh",
@@ -456,4 +473,12 @@ fn the_cluster_is_told_as_the_arguments_say() {
         let mistakes = mistakes(text.as_bytes());
         assert!(mistakes.contains(said), "{text}: {mistakes}");
     }
+}
+
+#[test]
+fn a_secret_key_is_refused_and_not_repeated() {
+    let secret = "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0";
+    let said = mistakes(format!("encrypt_to {secret}").as_bytes());
+    assert!(said.contains("it is a secret key"), "{said}");
+    assert!(!said.contains(secret), "{said}");
 }

@@ -67,6 +67,7 @@ pub fn value(prepared: &Prepared, compression: &str) -> Value {
         "fence_kdump": fence(resolved),
         "hooks": hooks,
         "keep_dumps": Some(resolved.keep_dumps).filter(|&dumps| dumps > 0),
+        "encrypt_to": resolved.encrypt_to,
         "failure_action": resolved.failure_action.word(),
         "final_action": resolved.final_action.word(),
         "root": root(resolved),

@@ -50,6 +50,8 @@ pub struct Resolved {
     pub root: Option<Root>,
     /// How many dumps stay with the new one; 0 for all.
     pub keep_dumps: u32,
+    /// The public keys that dumps are encrypted to.
+    pub encrypt_to: Vec<String>,
     /// How much of its memory the capture kernel shows.
     pub debug_mem_level: u8,
     /// The hooks in the order in which they run.
@@ -411,6 +413,8 @@ impl Resolved {
             deadlines: self.deadlines,
             debug_mem_level: self.debug_mem_level,
             keep_dumps: self.keep_dumps,
+            // The configuration takes no more than there are places.
+            encrypt_to: self.encrypt_to.iter().map(String::as_str).collect(),
             modules,
             hooks,
             networks,

@@ -153,6 +153,7 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             .push(format!("{}:{}: {}", directives.file, at.line, at.value));
     }
     work.check_keep_dumps(&attempts);
+    work.check_encryption(&attempts);
     for arguments in &directives.dracut_args {
         work.warnings.push(format!(
             "{}:{}: `{}` is for dracut and has no meaning here",
@@ -195,6 +196,11 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             attempts,
             root,
             keep_dumps: directives.keep_dumps.map_or(0, |at| at.value),
+            encrypt_to: directives
+                .encrypt_to
+                .iter()
+                .map(|at| at.value.to_string())
+                .collect(),
             debug_mem_level: directives.debug_mem_level.map_or(0, |at| at.value),
             hooks,
             programs: work.programs,
@@ -279,6 +285,21 @@ impl<'a> Work<'a> {
                 format!(
                     "`keep_dumps` cannot be obeyed: {}; take the line out",
                     others.join("; ")
+                ),
+            );
+        }
+    }
+
+    /// What another program writes does not go through init.
+    fn check_encryption(&mut self, attempts: &[Goal]) {
+        if let Some(at) = self.directives.encrypt_to.first()
+            && let Some(program) = attempts.iter().find_map(|goal| goal.program.as_ref())
+        {
+            self.mistake(
+                at.line,
+                format!(
+                    "`encrypt_to` cannot be obeyed: `{program}` of `core_collector` writes its dump itself; accepted beside it are \
+                     makedumpfile with options, cp, dd and scp"
                 ),
             );
         }

@@ -382,6 +382,23 @@ fn every_compression_is_taken_as_it_is_asked_for() {
 }
 
 #[test]
+fn dumps_are_encrypted_to_every_key_or_not_made_by_another_program() {
+    const KEY: &str = "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef";
+    let plan = resolved(&format!("ext3 /dev/vda2\nencrypt_to {KEY}\n"));
+    assert_eq!(plan.record(&[]).unwrap().encrypt_to, [KEY]);
+    let tree = with_programs(&["/usr/bin/dumper"]);
+    let host = tree.host();
+    let text = format!("raw /dev/vdb2\nencrypt_to {KEY}\ncore_collector dumper -x\n");
+    let said = on(&host, &text).unwrap_err().to_string();
+    assert!(
+        said.contains(
+            "kdump.conf:2: `encrypt_to` cannot be obeyed: `/usr/bin/dumper -x` of `core_collector`"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn old_dumps_go_where_they_lie_beside_the_new_one() {
     let plan = resolved("ext3 /dev/vda2\nkeep_dumps 3\ndefault reboot\n");
     assert_eq!(plan.record(&[]).unwrap().keep_dumps, 3);

@@ -28,13 +28,13 @@ impl Secret {
     pub(crate) fn new(agreement: Agreement, random: &mut Random) -> (Self, Share) {
         match agreement {
             Agreement::X25519 => {
-                let secret = random.next();
+                let secret = random.draw();
                 let share = MontgomeryPoint::mul_base_clamped(secret).to_bytes();
                 (Self::X25519(secret), share.into_iter().collect())
             }
             Agreement::P256 => loop {
                 // All but one number in 2^32 will do.
-                if let Ok(secret) = P256Secret::from_slice(&random.next()) {
+                if let Ok(secret) = P256Secret::from_slice(&random.draw()) {
                     let point = secret.public_key().to_sec1_point(false);
                     let share = point.as_bytes().iter().copied().collect();
                     break (Self::P256(secret), share);

@@ -2,7 +2,7 @@
 //! Random numbers that nobody waits for.
 //!
 //! A capture kernel has just started and may have no entropy of its own. Then the numbers come from a secret of the
-//! image, the user's key, and from the crashed machine's memory, which differs by crash.
+//! image, the user's key, where it has one, and from the crashed machine's memory, which differs by crash.
 
 use collector::IoError;
 use core::fmt;
@@ -18,8 +18,10 @@ const PLACE_BYTES: usize = 4096;
 pub enum Origin {
     /// The kernel's generator was ready.
     Kernel,
-    /// It was not: the image's seed, the crashed machine's memory, and the processor's generator where it has one.
+    /// It was not: the crashed machine's memory, and what else there is.
     Mixed {
+        /// The image has a seed.
+        seed: bool,
         /// The processor gave numbers.
         processor: bool,
     },
@@ -27,15 +29,13 @@ pub enum Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kernel => "the kernel's generator",
-            Self::Mixed { processor: true } => {
-                "the image's seed, the crashed machine's memory and the processor, as the kernel's generator is not ready"
-            }
-            Self::Mixed { processor: false } => {
-                "the image's seed and the crashed machine's memory, as the kernel's generator is not ready"
-            }
-        })
+        let Self::Mixed { seed, processor } = *self else {
+            return f.write_str("the kernel's generator");
+        };
+        f.write_str(if seed { "the image's seed, " } else { "" })?;
+        f.write_str("the crashed machine's memory")?;
+        f.write_str(if processor { " and the processor" } else { "" })?;
+        f.write_str(", as the kernel's generator is not ready")
     }
 }
 
@@ -85,6 +85,7 @@ impl Random {
                 Origin::Kernel
             } else {
                 Origin::Mixed {
+                    seed: !seed.is_empty(),
                     processor: processor.is_some(),
                 }
             },
@@ -98,7 +99,7 @@ impl Random {
     }
 
     /// The next 32 bytes. What was given out cannot be told from the state that is kept.
-    pub(crate) fn next(&mut self) -> [u8; 32] {
+    pub fn draw(&mut self) -> [u8; 32] {
         let half = |which: u8, state: &[u8; 32]| -> [u8; 32] {
             Sha256::new()
                 .chain_update([which])
@@ -138,11 +139,25 @@ mod tests {
     fn no_two_generators_and_no_two_numbers_are_the_same() {
         let mut one = Random::gather(b"seed", None);
         let mut other = Random::gather(b"seed", None);
-        let numbers = [one.next(), one.next(), other.next(), other.next()];
+        let numbers = [one.draw(), one.draw(), other.draw(), other.draw()];
         for (position, number) in numbers.iter().enumerate() {
             assert!(!numbers[..position].contains(number));
         }
         assert_eq!(one.origin(), Origin::Kernel);
+    }
+
+    #[test]
+    fn the_log_names_what_there_is() {
+        let said = |seed, processor| Origin::Mixed { seed, processor }.to_string();
+        assert_eq!(
+            said(true, true),
+            "the image's seed, the crashed machine's memory and the processor, as the kernel's generator is not ready"
+        );
+        assert_eq!(
+            said(false, false),
+            "the crashed machine's memory, as the kernel's generator is not ready"
+        );
+        assert_eq!(Origin::Kernel.to_string(), "the kernel's generator");
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Writer<'_> {
     /// What has no words outside of kdump.conf.
     fn none_of_kdump_conf(&mut self, dialect: &str) {
         let d = self.directives;
+        self.none(d.encrypt_to.first(), "encrypt_to", dialect);
         for (at, word) in [
             (&d.disk_timeout_s, "disk_timeout"),
             (&d.link_delay_s, "link_delay"),

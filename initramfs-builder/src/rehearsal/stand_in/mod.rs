@@ -105,6 +105,8 @@ impl StandIn {
         directives.fence_kdump_nodes.clear();
         // The disk that stands in is not encrypted.
         directives.volume_keys.clear();
+        // What is saved is to be read back, and the secret key is not here.
+        directives.encrypt_to.clear();
         // These say how this machine's network is, and not that of the rehearsal's.
         directives.ifc = None;
         directives.ip = None;

@@ -35,7 +35,7 @@ impl<S: Stream> Transport<'_, S> {
     pub(super) fn offer_keys(&mut self) -> Result<(), SshError> {
         let cookie = self
             .random
-            .next()
+            .draw()
             .first_chunk()
             .copied()
             .unwrap_or_default();
