@@ -102,17 +102,7 @@ impl Cycle {
     /// # Errors
     /// The guest does not start, the capture kernel cannot be loaded.
     pub fn start(&self) -> Result<Running> {
-        let work = work_folder(&self.name)?;
-        let initrd = work.join("first.img");
-        let archive = guest::initramfs(
-            &self.kernel,
-            &artifacts::kexec()?,
-            &self.image,
-            &self.appended(),
-            &self.first,
-        )?;
-        fs::write(&initrd, archive)?;
-        let arguments = self.arguments(&initrd);
+        let arguments = self.prepared()?;
         let (mut vm, retries) = boot(&self.name, &arguments, self.namespace)?;
         for (command, arguments) in &self.commands {
             vm.qmp().execute(command, arguments)?;
@@ -132,6 +122,30 @@ impl Cycle {
             vm.qmp().execute("inject-nmi", &serde_json::json!({}))?;
         }
         Ok(Running { vm, retries })
+    }
+
+    /// Starts a guest that goes on after each reset, for `limit` at most.
+    ///
+    /// # Errors
+    /// The guest does not start.
+    pub fn start_to_go_on(&self, limit: Duration) -> Result<Vm> {
+        let mut arguments = self.prepared()?;
+        arguments.extend(["-action", "reboot=reset"].map(Into::into));
+        Vm::start(&self.name, &arguments, limit, self.namespace)
+    }
+
+    /// Writes the first kernel's initramfs, and has QEMU's arguments.
+    fn prepared(&self) -> Result<Vec<OsString>> {
+        let initrd = work_folder(&self.name)?.join("first.img");
+        let archive = guest::initramfs(
+            &self.kernel,
+            &artifacts::kexec()?,
+            &self.image,
+            &self.appended(),
+            &self.first,
+        )?;
+        fs::write(&initrd, archive)?;
+        Ok(self.arguments(&initrd))
     }
 
     /// Boots, panics and waits for the machine's end.

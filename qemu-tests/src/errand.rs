@@ -136,7 +136,10 @@ pub fn volume_tools() -> Result<[PathBuf; 2]> {
 }
 
 /// A program and the libraries that it links to, each at its place in a guest.
-fn with_libraries(program: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+///
+/// # Errors
+/// One of the files cannot be found or read.
+pub fn with_libraries(program: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let root = program
         .parent()
         .and_then(Path::parent)

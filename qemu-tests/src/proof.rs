@@ -135,7 +135,15 @@ pub fn saved_is_good(
 }
 
 /// Holds the files of a dump against everything that is known.
-fn folder_is_good(saved: &Saved, known: &Known<'_>, crash: Crash, scratch: &Path) -> Result<()> {
+///
+/// # Errors
+/// What is otherwise.
+pub fn folder_is_good(
+    saved: &Saved,
+    known: &Known<'_>,
+    crash: Crash,
+    scratch: &Path,
+) -> Result<()> {
     let manifest = saved.manifest()?;
     ensure!(manifest["complete"] == true, "{manifest}");
     ensure!(

@@ -13,7 +13,8 @@ route default via 10.0.2.2 dev enp0s8
 /// What QEMU calls the card's end of the wire, for `set_link`.
 pub const CARD: &str = "net0";
 
-const DEVICE: &str = "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8,romfile=";
+/// The card itself, of the network `net0`.
+pub const DEVICE: &str = "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8,romfile=";
 
 /// Gives the guest the card.
 pub fn connect(cycle: &mut Cycle) {
