@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod bound;
 pub mod build;
 pub mod collect;
 pub mod deadline;

@@ -10,6 +10,7 @@ use crate::progress::Meter;
 use crate::report::{Report, Step, TEXT_BYTES};
 use crate::sys;
 use config::Deadlines;
+use config::bound::{GRACE_S, KILL_FINAL_S, KILL_S};
 use core::fmt;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
@@ -29,16 +30,10 @@ pub const REFUSED: u8 = 2;
 /// The code with which the panic handler ends a child.
 pub const PANICKED: u8 = 101;
 
-/// How long a child that was sent SIGKILL may take to go. Longer means that it waits in the kernel for a device.
-const KILL_MS: u64 = 10_000;
 /// How long processes whose parent has ended may take to go, which were killed by then.
 const ORPHANS_MS: u64 = 1000;
-/// The same for the last step, behind which nothing needs what the child holds.
-const KILL_FINAL_MS: u64 = 1_000;
 /// How often PID 1 looks at what a child reports. The child's end wakes it at once.
 const LOOK_MS: u64 = 1000;
-/// Given on top of a deadline that the child keeps too, so that it can say what it waited for.
-const GRACE_S: u32 = 5;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,11 +203,11 @@ pub fn run(
 
     let _ = kill_process(pid, Signal::KILL);
     // The reason stays that it was late, whatever status it leaves.
-    let patience_ms = match report.step().0 {
-        Step::Final => KILL_FINAL_MS,
-        _ => KILL_MS,
+    let patience_s = match report.step().0 {
+        Step::Final => KILL_FINAL_S,
+        _ => KILL_S,
     };
-    let left_behind = watched.wait(patience_ms).is_none();
+    let left_behind = watched.wait(u64::from(patience_s) * 1000).is_none();
     outcome(late, report, left_behind)
 }
 

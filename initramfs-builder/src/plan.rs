@@ -119,7 +119,21 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
         "  the last sync and the {} have {}, then the machine is forced",
         resolved.final_action,
         Seconds(bounds.final_s)
-    )
+    )?;
+    match whole_s(resolved, closure) {
+        Some(whole_s) => writeln!(
+            text,
+            "  all of it takes at most {} from init's start, with each wait to its end; an attempt that broken memory ends is made again, once",
+            Long(whole_s)
+        ),
+        None => Ok(()),
+    }
+}
+
+/// After how many seconds the machine is forced at the latest. None where a person decides; a plan that is no record has
+/// said so where it was made.
+fn whole_s(resolved: &Resolved, closure: &Closure) -> Option<u64> {
+    resolved.record(&closure.modules).ok()?.whole_s()
 }
 
 fn write_fence(text: &mut String, resolved: &Resolved) -> fmt::Result {
@@ -368,6 +382,22 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// Many seconds, as hours, minutes and seconds.
+struct Long(u64);
+
+impl fmt::Display for Long {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(seconds) = self;
+        if *seconds >= 3600 {
+            write!(f, "{} h ", seconds / 3600)?;
+        }
+        if *seconds >= 60 {
+            write!(f, "{} min ", seconds / 60 % 60)?;
+        }
+        write!(f, "{} s", seconds % 60)
+    }
+}
+
 /// A size in the largest unit in which it is at least one.
 pub struct Bytes(pub u64);
 
@@ -419,5 +449,8 @@ mod tests {
         }
         assert_eq!(Seconds(21_600).to_string(), "6 h");
         assert_eq!(Seconds(90).to_string(), "90 s");
+        assert_eq!(Long(59).to_string(), "59 s");
+        assert_eq!(Long(90).to_string(), "1 min 30 s");
+        assert_eq!(Long(3600).to_string(), "1 h 0 min 0 s");
     }
 }

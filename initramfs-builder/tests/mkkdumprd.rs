@@ -373,6 +373,7 @@ fn the_plan_names_every_device_module_deadline_and_what_follows() {
         "at most 6 h     else poweroff\n",
         "When an attempt succeeds\n  power off\n",
         "the poweroff have 30 s",
+        "  all of it takes at most 18 h ",
         "  /init\n",
     ] {
         assert!(plan.contains(part), "{part:?} is not in:\n{plan}");
@@ -424,6 +425,11 @@ fn the_plan_as_json_has_what_the_text_has() {
         assert_eq!(at(pointer), expected, "{pointer}");
     }
     assert!(at("/warnings").contains("db7 is this machine"), "{plan:#}");
+    // Three attempts with six hours each.
+    assert!(
+        at("/whole_s").parse::<u64>().unwrap() > 3 * 21600,
+        "{plan:#}"
+    );
     let help = stdout(&ground.look(&["--help"]));
     for object in ["", "/attempts/0", "/image"] {
         for key in plan.pointer(object).unwrap().as_object().unwrap().keys() {

@@ -3,7 +3,7 @@
 //!
 //! Sizes are in bytes and times in seconds, as the names say. What there is none of is `null`, or an empty list.
 
-use super::{all_warnings, file_size, layers_of, next_of, steps, way_of};
+use super::{all_warnings, file_size, layers_of, next_of, steps, way_of, whole_s};
 use crate::Prepared;
 use crate::cpio::Kind;
 use crate::image::Item;
@@ -70,6 +70,7 @@ pub fn value(prepared: &Prepared, compression: &str) -> Value {
         "encrypt_to": resolved.encrypt_to,
         "failure_action": resolved.failure_action.word(),
         "final_action": resolved.final_action.word(),
+        "whole_s": whole_s(resolved, closure),
         "root": root(resolved),
         "image": {
             "compression": compression,
