@@ -173,7 +173,7 @@ pub fn run(
     let watched = Watched::new(pid);
 
     let mut meter = Meter::new();
-    let (mut beats, mut beat_ms) = (report.beats(), clock::now_ms());
+    let (mut seen, mut beat_ms) = (Progress::of(report), clock::now_ms());
     let late = loop {
         let now_ms = clock::now_ms();
         let (step, _, since_ms) = report.step();
@@ -182,10 +182,11 @@ pub fn run(
         if now_ms >= due_ms {
             break Ended::Late(limit_s);
         }
+        let progress = Progress::of(report);
+        if progress != seen {
+            (seen, beat_ms) = (progress, now_ms);
+        }
         if step == Step::Dump {
-            if report.beats() != beats {
-                (beats, beat_ms) = (report.beats(), now_ms);
-            }
             let stalled_ms = beat_ms
                 .max(since_ms)
                 .saturating_add(u64::from(deadlines.stall_s) * 1000);
@@ -329,12 +330,38 @@ pub fn set_oom_score(score: &[u8]) {
 ///
 /// Source: Linux 4.13 and later, `oom_kill` in `/proc/vmstat`.
 fn oom_kills() -> u64 {
+    vmstat("oom_kill ")
+}
+
+/// A counter of the kernel's memory management; 0 where there is none of this name.
+fn vmstat(name: &str) -> u64 {
     let mut buffer = [0; 8192];
     let text = crate::files::read_text(c"/proc/vmstat", &mut buffer).unwrap_or("");
     text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|value| value.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// What changes when somebody got further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    /// What the child says.
+    beats: u32,
+    /// Pages that went to a disk or a server. A child that syncs says nothing, however long a slow disk takes for what lies in
+    /// the page cache. Measured (Linux 6.1, 128 MB): 15 MiB lay there when the child began to sync, half a minute for a disk
+    /// of 512 KiB a second.
+    written_pages: u64,
+}
+
+impl Progress {
+    fn of(report: &Report) -> Self {
+        Self {
+            beats: report.beats(),
+            // The machine that runs the tests writes for others.
+            written_pages: if cfg!(test) { 0 } else { vmstat("nr_written ") },
+        }
+    }
 }
 
 /// Does what is to be done when a child was left behind: says so, and sees to it that writers to other disks go on.
