@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How long each step may take. Every wait of the capture kernel is bounded by one of these.
 
+use crate::bound::{GRACE_S, KILL_S};
+
 /// The bound of each step, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
@@ -43,6 +45,24 @@ impl Deadlines {
         publish_s: 300,
         final_s: 30,
     };
+
+    /// The longest that one of the steps may last without a sign of progress, in seconds, until what is in it is killed.
+    /// A device and a hook are waited for with signs.
+    #[must_use]
+    pub fn longest_silence_s(&self) -> u32 {
+        [
+            self.module_s,
+            self.network_s.saturating_add(GRACE_S),
+            self.open_s,
+            self.dmesg_s,
+            self.stall_s,
+            self.publish_s,
+            self.final_s,
+        ]
+        .into_iter()
+        .fold(0, u32::max)
+        .saturating_add(KILL_S)
+    }
 
     /// Each bound with the word that the record uses for it.
     #[must_use]
@@ -88,6 +108,16 @@ impl Default for Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_silence_is_that_of_the_slowest_step() {
+        assert_eq!(Deadlines::DEFAULT.longest_silence_s(), 310);
+        let stall = Deadlines {
+            stall_s: 4000,
+            ..Deadlines::DEFAULT
+        };
+        assert_eq!(stall.longest_silence_s(), 4010);
+    }
 
     #[test]
     fn every_name_reaches_its_own_field() {

@@ -27,6 +27,7 @@ pub mod luks;
 pub mod network;
 pub mod record;
 pub mod target;
+pub mod watchdog;
 
 pub use action::{FailureAction, FinalAction};
 pub use build::Build;
@@ -39,3 +40,4 @@ pub use luks::Luks;
 pub use network::{NetworkSpec, Server};
 pub use record::{Attempt, Module, Record, Role, RootFilesystem};
 pub use target::{DeviceId, DeviceSpec, HostKeys, TargetSpec};
+pub use watchdog::Watchdog;

@@ -44,6 +44,7 @@ pub mod switch_root;
 pub mod sys;
 pub mod turn;
 pub mod vmcore;
+pub mod watchdog;
 pub mod words;
 pub mod workers;
 
@@ -193,6 +194,9 @@ fn follow(
     }
     left_behind |= modules::load_all(record, report, faults);
     memory_state::show(record.debug_mem_level, "with modules");
+    if let Some(wanted) = &record.watchdog {
+        watchdog::start(wanted);
+    }
     let tellers = fence::start(record, reach);
     let mut failures = heapless::Vec::<Reason, MAX_ATTEMPTS>::new();
     let mut last = match memory {
@@ -239,6 +243,8 @@ fn follow(
                     "shell on every console; next: {} when it ends",
                     record.final_action
                 );
+                // Nobody knows how long a person takes.
+                watchdog::stop();
                 // The person's programs can use it, and `attempt` takes its own.
                 memory = Err(Errno::NOMEM);
                 board = None;

@@ -6,6 +6,7 @@ use crate::log;
 use crate::report::{Report, Step};
 use crate::supervise::{self, DONE, FAILED};
 use crate::sys;
+use crate::watchdog;
 use collector::IoError;
 use config::{Deadlines, FinalAction};
 use rustix::fs::{Mode, OFlags};
@@ -23,6 +24,7 @@ pub fn finish(
     faults: &Faults,
     left_behind: bool,
 ) -> ! {
+    watchdog::before(action);
     let mut stuck = left_behind;
     if !left_behind {
         let outcome = supervise::run(deadlines, report, c"kdump-sync", &mut || {

@@ -9,6 +9,7 @@ use crate::log;
 use crate::progress::Meter;
 use crate::report::{Report, Step, TEXT_BYTES};
 use crate::sys;
+use crate::watchdog;
 use config::Deadlines;
 use config::bound::{GRACE_S, KILL_FINAL_S, KILL_S};
 use core::fmt;
@@ -172,6 +173,8 @@ pub fn run(
     };
     let watched = Watched::new(pid);
 
+    // That there is something new to do is progress: what there is to do only gets less.
+    watchdog::feed();
     let mut meter = Meter::new();
     let (mut seen, mut beat_ms) = (Progress::of(report), clock::now_ms());
     let late = loop {
@@ -185,6 +188,7 @@ pub fn run(
         let progress = Progress::of(report);
         if progress != seen {
             (seen, beat_ms) = (progress, now_ms);
+            watchdog::feed();
         }
         if step == Step::Dump {
             let stalled_ms = beat_ms

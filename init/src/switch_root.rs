@@ -11,6 +11,7 @@ use crate::report::{Report, Step};
 use crate::supervise::{self, DONE, FAILED};
 use crate::sys;
 use crate::vmcore::error;
+use crate::watchdog;
 use collector::IoError;
 use config::{Record, RootFilesystem};
 use core::fmt;
@@ -47,6 +48,8 @@ pub fn run(record: &Record<'_>, report: &Report, faults: &Faults, memory: &mut [
         supervise::tell_left_behind(&outcome);
         return outcome.left_behind;
     }
+    // Whether that init feeds it nobody knows.
+    watchdog::stop();
     let (what, errno) = start(root);
     log!(
         "mount_root_run_init failed: {what}: {}; next: the final action",

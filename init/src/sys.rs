@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal};
 #[path = "sys/x86_64.rs"]
 mod arch;
 pub mod board;
+pub mod watchdog;
 
 /// The numbers below this are looked at for descriptors to be closed.
 const MOST_FDS: i32 = 64;

@@ -37,8 +37,8 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   --json                   with plan: the plan as JSON: kernel, hostname, zone, warnings, modules,
                            modules_have_signatures, built_in, deadlines_s, attempts (each with number, from,
                            is_dump_to_rootfs, target, device, network, dumpfile, steps, then, else),
-                           fence_kdump, hooks, keep_dumps, encrypt_to, failure_action, final_action, whole_s, root,
-                           image (compression, size_bytes, files)
+                           fence_kdump, hooks, watchdog, keep_dumps, encrypt_to, failure_action, final_action, whole_s,
+                           root, image (compression, size_bytes, files)
                            with check, selftest and estimate: what came of it
   --to rhel|suse|debian    with convert: whose words; what they cannot say is a warning
   --kernel FILE            with selftest and estimate: the kernel; /boot/vmlinuz-RELEASE without this option

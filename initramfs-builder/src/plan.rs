@@ -82,6 +82,13 @@ fn write_plan(text: &mut String, resolved: &Resolved, closure: &Closure) -> fmt:
     for key in &resolved.encrypt_to {
         writeln!(text, "  {key}")?;
     }
+    if let Some((driver, timeout_s)) = &resolved.watchdog {
+        writeln!(
+            text,
+            "\nWatchdog {driver}: restarts the machine after {} without progress; it stays on over a reboot",
+            Seconds(*timeout_s)
+        )?;
+    }
     write_fence(text, resolved)?;
     write_hooks(text, resolved)?;
     writeln!(text, "\nWhen an attempt succeeds")?;

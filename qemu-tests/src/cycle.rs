@@ -273,8 +273,9 @@ impl Running {
         self.outcome(End::Other("ended by the test".to_owned()))
     }
 
-    fn outcome(self, end: End) -> Outcome {
+    fn outcome(mut self, end: End) -> Outcome {
         Outcome {
+            watchdog_bit: self.vm.qmp().event("WATCHDOG").is_some(),
             lines: self.vm.console().lines(),
             log: self.vm.log().to_owned(),
             duration: self.vm.age(),
@@ -291,6 +292,8 @@ pub struct Outcome {
     pub lines: Vec<Line>,
     /// How the machine ended.
     pub end: End,
+    /// The hardware watchdog's time was over.
+    pub watchdog_bit: bool,
     /// From QEMU's start to its end.
     pub duration: Duration,
     /// How often the guest was started again because it hung before any of our code ran.

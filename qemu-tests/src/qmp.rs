@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! QEMU's control channel: commands, and the event that says how the guest ended.
+//! QEMU's control channel: commands, and the events that say what became of the guest.
 //!
 //! Source: QEMU 7.2 `docs/interop/qmp-spec.txt`.
 
@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_secs(120);
 pub struct Qmp {
     stream: UnixStream,
     answers: Receiver<Value>,
-    shutdown: Arc<Mutex<Option<String>>>,
+    events: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Qmp {
@@ -29,16 +29,17 @@ impl Qmp {
     pub(crate) fn new(stream: UnixStream) -> Result<Self> {
         let reader = BufReader::new(stream.try_clone().context("the control channel")?);
         let (send, answers) = channel();
-        let shutdown = Arc::new(Mutex::new(None));
-        let seen = Arc::clone(&shutdown);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
         thread::spawn(move || {
             for line in reader.lines().map_while(Result::ok) {
                 let Ok(value) = serde_json::from_str::<Value>(&line) else {
                     continue;
                 };
-                if value["event"] == "SHUTDOWN" {
-                    let reason = value["data"]["reason"].as_str().unwrap_or("").to_owned();
-                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                if value.get("event").is_some() {
+                    seen.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(value);
                 } else if value.get("return").is_some() || value.get("error").is_some() {
                     // Nobody listens any more when the guest is being closed.
                     let _ = send.send(value);
@@ -48,7 +49,7 @@ impl Qmp {
         let mut qmp = Self {
             stream,
             answers,
-            shutdown,
+            events,
         };
         qmp.execute("qmp_capabilities", &json!({}))?;
         Ok(qmp)
@@ -76,9 +77,18 @@ impl Qmp {
     /// The reason of QEMU's `SHUTDOWN` event, once there was one: `guest-reset`, `guest-shutdown`, …
     #[must_use]
     pub fn shutdown_reason(&self) -> Option<String> {
-        self.shutdown
+        let event = self.event("SHUTDOWN")?;
+        Some(event["data"]["reason"].as_str().unwrap_or("").to_owned())
+    }
+
+    /// The first event of this name, once there was one.
+    #[must_use]
+    pub fn event(&self, name: &str) -> Option<Value> {
+        self.events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .iter()
+            .find(|event| event["event"] == name)
+            .cloned()
     }
 }

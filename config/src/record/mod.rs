@@ -14,6 +14,7 @@
 //! debug_mem_level 1
 //! keep_dumps 5
 //! encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef
+//! watchdog 310 i6300ESB timer
 //! module virtio_blk
 //! module scsi_mod max_luns=1
 //! hook kdump_pre /etc/kdump/before.sh
@@ -61,6 +62,7 @@ use crate::hook::Hook;
 use crate::layer::{Layer, MAX_LAYERS};
 use crate::network::NetworkSpec;
 use crate::target::{DeviceSpec, TargetSpec};
+use crate::watchdog::Watchdog;
 use core::fmt;
 use heapless::Vec;
 
@@ -100,6 +102,8 @@ pub struct Record<'a> {
     pub keep_dumps: u32,
     /// The public keys that dumps are encrypted to, as people write them; none for dumps that are not encrypted.
     pub encrypt_to: Vec<&'a str, MAX_KEYS>,
+    /// The hardware watchdog that is fed by progress.
+    pub watchdog: Option<Watchdog<'a>>,
     /// The modules in load order.
     pub modules: Vec<Module<'a>, MAX_MODULES>,
     /// The hooks in the order in which they run.

@@ -11,6 +11,7 @@ use crate::fence::{Fence, Node, Sending};
 use crate::hook::{Hook, HookKind};
 use crate::layer::{Layer, MAX_LAYERS};
 use crate::network::NetworkSpec;
+use crate::watchdog::Watchdog;
 use heapless::Vec;
 
 /// Which block the indented lines belong to.
@@ -49,6 +50,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
     let mut debug_mem_level = None;
     let mut keep_dumps = None;
     let mut encrypt_to = Vec::new();
+    let mut watchdog = None;
     let (mut sending, mut nodes) = (None, Vec::new());
     let mut modules = Vec::new();
     let mut hooks = Vec::new();
@@ -122,6 +124,10 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
                     .push(value)
                     .map_err(|_| RecordError::TooMany(number, keyword))?;
             }
+            "watchdog" => {
+                let value = Watchdog::parse(value).ok_or(wrong)?;
+                set(&mut watchdog, value, number, keyword)?;
+            }
             "hook" => {
                 let (kind, path) = value.split_once(' ').ok_or(wrong)?;
                 let kind = HookKind::from_word(kind)
@@ -175,6 +181,7 @@ pub fn parse(text: &str) -> Result<Record<'_>, RecordError<'_>> {
         debug_mem_level: debug_mem_level.unwrap_or(0),
         keep_dumps: keep_dumps.unwrap_or(0),
         encrypt_to,
+        watchdog,
         modules,
         hooks,
         networks: lists.networks,

@@ -25,6 +25,7 @@ debug_mem_level 2
 keep_dumps 5
 encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef
 encrypt_to age1other
+watchdog 310 i6300ESB timer
 module virtio_blk
 module scsi_mod max_luns=1 x=y
 hook kdump_pre /etc/kdump/before.sh
@@ -133,24 +134,24 @@ fn errors_name_their_line() {
     let broken = SAMPLE.replace("deadline stall 120", "deadline stall 0");
     assert_eq!(parse(&broken), Err(RecordError::Value(12, "stall 0")));
     let broken = SAMPLE.replace("module virtio_blk", "modul virtio_blk");
-    assert_eq!(parse(&broken), Err(RecordError::Keyword(21, "modul")));
+    assert_eq!(parse(&broken), Err(RecordError::Keyword(22, "modul")));
     let broken = SAMPLE.replace("age1other", "age1 other");
     assert_eq!(parse(&broken), Err(RecordError::Value(20, "age1 other")));
     let many = SAMPLE.replace("encrypt_to age1other\n", &"encrypt_to age1\n".repeat(8));
     assert_eq!(parse(&many), Err(RecordError::TooMany(27, "encrypt_to")));
     let broken = SAMPLE.replace(" known_as /dev/vdb1", " path /x");
-    assert_eq!(parse(&broken), Err(RecordError::Repeated(41, "path")));
+    assert_eq!(parse(&broken), Err(RecordError::Repeated(42, "path")));
     let broken = SAMPLE.replace(" layers 0 1 2\n", " layers 0 3\n");
     assert_eq!(parse(&broken), Err(RecordError::Missing("layer")));
     let broken = SAMPLE.replace("address eth0 dhcp4", "address eth0 dhcp");
     assert_eq!(
         parse(&broken),
-        Err(RecordError::Value(27, "address eth0 dhcp"))
+        Err(RecordError::Value(28, "address eth0 dhcp"))
     );
     let broken = SAMPLE.replace("fence_node 0 10.0.2.9", "fence_node 1 10.0.2.9");
     assert_eq!(
         parse(&broken),
-        Err(RecordError::Value(30, "1 10.0.2.9 10.0.2.9"))
+        Err(RecordError::Value(31, "1 10.0.2.9 10.0.2.9"))
     );
     let broken = SAMPLE.replace("fence_kdump 7411 5 3\n", "");
     assert_eq!(

@@ -27,6 +27,9 @@ impl fmt::Display for Record<'_> {
         for key in &self.encrypt_to {
             writeln!(f, "encrypt_to {key}")?;
         }
+        if let Some(watchdog) = &self.watchdog {
+            writeln!(f, "watchdog {watchdog}")?;
+        }
         for module in &self.modules {
             write!(f, "module {}", module.name)?;
             if !module.options.is_empty() {

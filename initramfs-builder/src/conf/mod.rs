@@ -96,6 +96,8 @@ pub struct Directives {
     pub keep_dumps: Option<At<u32>>,
     /// The public keys that dumps are encrypted to.
     pub encrypt_to: Vec<At<Recipient>>,
+    /// After how many seconds without progress the hardware watchdog restarts the machine; 0 for a watchdog that is left alone.
+    pub watchdog_s: Option<At<u32>>,
     /// What a person should know of the file: what has no effect, or another one than where it comes from.
     pub warnings: Vec<At<String>>,
     /// What was given to dracut and has no meaning here.
@@ -116,7 +118,7 @@ pub struct OnFailure {
 type Take = fn(&mut Directives, &Line<'_>) -> Result<(), String>;
 
 /// Every directive that is obeyed. A directive of a later version moves here from [`NOT_YET`].
-const DIRECTIVES: [(&str, Take); 44] = [
+const DIRECTIVES: [(&str, Take); 45] = [
     ("raw", take_target),
     ("ext2", take_target),
     ("ext3", take_target),
@@ -159,6 +161,7 @@ const DIRECTIVES: [(&str, Take); 44] = [
     ("debug_mem_level", take_debug_mem_level),
     ("keep_dumps", take_keep_dumps),
     ("encrypt_to", take_encrypt_to),
+    ("watchdog", take_watchdog),
     ("override_resettable", take_override_resettable),
     ("dracut_args", target::take_dracut_args),
 ];
@@ -419,6 +422,23 @@ fn take_encrypt_to(directives: &mut Directives, line: &Line<'_>) -> Result<(), S
         directives.encrypt_to.push(line.at(key));
     }
     Ok(())
+}
+
+fn take_watchdog(directives: &mut Directives, line: &Line<'_>) -> Result<(), String> {
+    /// What any timer of this kind can count, and far more than anybody wants.
+    const MOST: u32 = 3600;
+    let accepted = format!("a number of seconds from 10 to {MOST}, or `no`");
+    let value = line.one(&accepted)?;
+    let seconds = match value {
+        "no" => Some(0),
+        number => number
+            .parse()
+            .ok()
+            .filter(|seconds| (10..=MOST).contains(seconds)),
+    };
+    let seconds =
+        seconds.ok_or_else(|| format!("`watchdog` cannot be `{value}`; accepted is {accepted}"))?;
+    line.once(&mut directives.watchdog_s, seconds)
 }
 
 /// RHEL 6 has it for disks behind controllers that its kernel could not reset.

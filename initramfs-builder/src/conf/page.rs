@@ -105,6 +105,11 @@ mod tests {
             let (meaning, _) = meaning.split_once("without this line").unwrap();
             assert!(meaning.contains(&format!("; {seconds}")), "{meaning}");
         }
+        let silence = format!(
+            "{} where no other line changes a bound",
+            bounds.longest_silence_s()
+        );
+        assert!(text.contains(&silence), "{silence}");
         assert!(text.contains("/var/crash without this line"));
         assert_eq!(
             config::CollectOptions::parse_core_collector("makedumpfile -c -d 31").unwrap(),

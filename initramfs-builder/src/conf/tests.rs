@@ -460,6 +460,11 @@ fn the_cluster_is_told_as_the_arguments_say() {
              encrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef",
             "was given before, in line 1",
         ),
+        (
+            "watchdog 5",
+            "`watchdog` cannot be `5`; accepted is a number of seconds from 10 to 3600, or `no`",
+        ),
+        ("watchdog yes", "`watchdog` cannot be `yes`"),
         ("override_resettable maybe", "cannot be `maybe`"),
         (
             "kdump_pre before.sh",

@@ -111,6 +111,17 @@ pub struct Keyboard {
     pub drivers: Vec<Driver>,
 }
 
+/// A hardware watchdog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// Its driver, as sysfs calls it.
+    pub driver: String,
+    /// Somebody feeds it.
+    pub is_active: bool,
+    /// Its drivers, from the bus on.
+    pub drivers: Vec<Driver>,
+}
+
 impl Device {
     pub(crate) fn new(node: &str) -> Self {
         Self {

@@ -13,6 +13,7 @@
 //! | block devices | `/kdump.devices` ([`description`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
 //! | network | `/kdump.network` ([`network`]) where it is there, else the running kernel; `/etc/resolv.conf`, `/etc/hosts` |
 //! | keyboards | `/sys/class/input` |
+//! | watchdogs | `/sys/class/watchdog` |
 //! | whether modules need signatures | `/sys/kernel/security/lockdown`, `/sys/module/module/parameters/sig_enforce`, `/proc/sys/kernel/osrelease`, `/boot/config-RELEASE` |
 //! | shell | `/bin/busybox`, `/usr/bin/busybox` |
 
@@ -24,7 +25,7 @@ mod sysfs;
 mod zone;
 
 pub(crate) use devices::read_luks;
-pub use devices::{Content, Device, Driver, Keyboard, Made, Maker};
+pub use devices::{Content, Device, Driver, Keyboard, Made, Maker, Watchdog};
 pub use mounts::{FstabEntry, Mount};
 pub use network::Network;
 
@@ -58,6 +59,8 @@ pub struct Host {
     pub network: Network,
     /// Its keyboards.
     pub keyboards: Vec<Keyboard>,
+    /// Its hardware watchdogs, those that somebody feeds first.
+    pub watchdogs: Vec<Watchdog>,
     /// What stands in for root's known_hosts, where the machine is another one's rehearsal.
     pub known_hosts: Option<String>,
     /// What could not be found out and was assumed.
@@ -81,6 +84,7 @@ impl Host {
             devices: Vec::new(),
             network: Network::default(),
             keyboards: Vec::new(),
+            watchdogs: Vec::new(),
             known_hosts: None,
             warnings: Vec::new(),
         };
@@ -106,6 +110,7 @@ impl Host {
         };
         host.network = network::read(&host)?;
         host.keyboards = sysfs::read_keyboards(&host);
+        host.watchdogs = sysfs::read_watchdogs(&host);
         Ok(host)
     }
 

@@ -3,7 +3,8 @@
 
 use super::Host;
 use super::devices::{
-    Content, Device, Driver, Keyboard, Made, Maker, read_content, read_table, read_unsaved_dump,
+    Content, Device, Driver, Keyboard, Made, Maker, Watchdog, read_content, read_table,
+    read_unsaved_dump,
 };
 use std::fs;
 use targets::bus_path;
@@ -143,6 +144,26 @@ pub(super) fn read_keyboards(host: &Host) -> Vec<Keyboard> {
             drivers: driver_chain(host, &directory),
         })
         .collect()
+}
+
+/// The hardware watchdogs. One without a device is the kernel's own timer, which stands still with the kernel.
+pub(super) fn read_watchdogs(host: &Host) -> Vec<Watchdog> {
+    const WATCHDOG: &str = "/sys/class/watchdog";
+    let mut found: Vec<Watchdog> = entries(host, WATCHDOG)
+        .into_iter()
+        .filter_map(|name| {
+            let drivers = driver_chain(host, &host.canonical(&format!("{WATCHDOG}/{name}/device")));
+            Some(Watchdog {
+                driver: drivers.last()?.name.clone()?,
+                is_active: host
+                    .text(&format!("{WATCHDOG}/{name}/state"))
+                    .is_some_and(|text| text.trim() == "active"),
+                drivers,
+            })
+        })
+        .collect();
+    found.sort_by_key(|watchdog| !watchdog.is_active);
+    found
 }
 
 /// The names in a directory, in order; none where it cannot be read.
@@ -449,6 +470,51 @@ mod tests {
         assert_eq!(host.keyboards.len(), 1);
         assert_eq!(host.keyboards[0].name, "A Keyboard");
         assert_eq!(host.keyboards[0].drivers[0].name.as_deref(), Some("usbhid"));
+    }
+
+    #[test]
+    fn the_watchdog_that_is_fed_comes_first_and_the_kernels_own_is_none() {
+        let tree = Tree::new(&[]);
+        for (number, place, driver, state) in [
+            (
+                0,
+                "pci0000:00/0000:00:1f.0/iTCO_wdt",
+                "iTCO_wdt",
+                "inactive",
+            ),
+            (1, "pci0000:00/0000:00:09.0", "i6300ESB timer", "active"),
+            (2, "virtual", "", "active"),
+        ] {
+            let device = format!("/sys/devices/{place}");
+            let own = format!("{device}/watchdog/watchdog{number}");
+            tree.write(&format!("{own}/state"), format!("{state}\n").as_bytes());
+            tree.link(
+                &format!("/sys/class/watchdog/watchdog{number}"),
+                &format!("../../devices/{place}/watchdog/watchdog{number}"),
+            );
+            if !driver.is_empty() {
+                let up = "../".repeat(place.split('/').count() + 1);
+                tree.write(&format!("/sys/bus/x/drivers/{driver}/bind"), b"");
+                tree.link(
+                    &format!("{device}/driver"),
+                    &format!("{up}bus/x/drivers/{driver}"),
+                );
+                tree.link(&format!("{own}/device"), "../..");
+            }
+        }
+        let found: Vec<_> = tree
+            .host()
+            .watchdogs
+            .into_iter()
+            .map(|watchdog| (watchdog.driver, watchdog.is_active))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("i6300ESB timer".to_owned(), true),
+                ("iTCO_wdt".to_owned(), false)
+            ]
+        );
     }
 
     #[test]

@@ -66,6 +66,10 @@ pub fn value(prepared: &Prepared, compression: &str) -> Value {
         "attempts": attempts,
         "fence_kdump": fence(resolved),
         "hooks": hooks,
+        "watchdog": resolved.watchdog.as_ref().map(|(driver, timeout_s)| json!({
+            "driver": driver,
+            "timeout_s": timeout_s,
+        })),
         "keep_dumps": Some(resolved.keep_dumps).filter(|&dumps| dumps > 0),
         "encrypt_to": resolved.encrypt_to,
         "failure_action": resolved.failure_action.word(),

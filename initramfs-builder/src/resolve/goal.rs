@@ -12,7 +12,7 @@ use config::fence::{self, Sending};
 use config::{
     Attempt, CollectOptions, Deadlines, DeviceId, DeviceSpec, FailureAction, Fence, FinalAction,
     Hook, HookKind, HostKeys, Layers, Module, Record, Role, RootFilesystem, Server, TargetSpec,
-    record,
+    Watchdog, record,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,6 +52,8 @@ pub struct Resolved {
     pub keep_dumps: u32,
     /// The public keys that dumps are encrypted to.
     pub encrypt_to: Vec<String>,
+    /// The driver of the hardware watchdog, and after how many seconds without progress it restarts the machine.
+    pub watchdog: Option<(String, u32)>,
     /// How much of its memory the capture kernel shows.
     pub debug_mem_level: u8,
     /// The hooks in the order in which they run.
@@ -415,6 +417,10 @@ impl Resolved {
             keep_dumps: self.keep_dumps,
             // The configuration takes no more than there are places.
             encrypt_to: self.encrypt_to.iter().map(String::as_str).collect(),
+            watchdog: self.watchdog.as_ref().map(|(driver, timeout_s)| Watchdog {
+                driver,
+                timeout_s: *timeout_s,
+            }),
             modules,
             hooks,
             networks,

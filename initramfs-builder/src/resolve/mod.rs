@@ -53,6 +53,9 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
         programs: Programs::default(),
     };
     work.take_volume_keys();
+    // First of all, so that its module is loaded before any that may hang.
+    let bounds = deadlines(directives);
+    let watchdog = work.watchdog(&bounds);
     let collect = work.collect();
     let hooks = work.take_programs();
     let path = directives
@@ -184,7 +187,8 @@ pub fn resolve(directives: &Directives, host: &Host, kernel: &str) -> Result<Res
             zone: host.zone.clone(),
             failure_action,
             final_action,
-            deadlines: deadlines(directives),
+            deadlines: bounds,
+            watchdog,
             ways: work.ways,
             fence,
             sending: directives
@@ -251,6 +255,38 @@ impl<'a> Work<'a> {
             place: Some((self.directives.file.clone(), line)),
             message,
         });
+    }
+
+    /// The hardware watchdog that the capture kernel feeds, and its time.
+    fn watchdog(&mut self, bounds: &Deadlines) -> Option<(String, u32)> {
+        let given = self.directives.watchdog_s;
+        if given.is_some_and(|at| at.value == 0) {
+            return None;
+        }
+        let silence_s = bounds.longest_silence_s();
+        let Some(found) = self.host.watchdogs.first() else {
+            if let Some(at) = given {
+                self.warnings.push(format!(
+                    "{}:{}: `watchdog` has no effect: this machine has no hardware watchdog with a driver; load its module, or take the line out",
+                    self.directives.file, at.line
+                ));
+            }
+            return None;
+        };
+        for driver in &found.drivers {
+            self.need(
+                Want::Driver(driver.clone()),
+                format!("the watchdog {}", found.driver),
+            );
+        }
+        if let Some(at) = given.filter(|at| at.value < silence_s) {
+            self.warnings.push(format!(
+                "{}:{}: the watchdog restarts the machine after {} s without progress, where a step may take {silence_s} s: what \
+                 stands still is not followed by the next target",
+                self.directives.file, at.line, at.value
+            ));
+        }
+        Some((found.driver.clone(), given.map_or(silence_s, |at| at.value)))
     }
 
     /// Old dumps are removed where they lie beside the new one and init can look through them.

@@ -399,6 +399,48 @@ fn dumps_are_encrypted_to_every_key_or_not_made_by_another_program() {
 }
 
 #[test]
+fn the_watchdog_waits_longer_than_any_step_unless_a_person_said_otherwise() {
+    let mut host = host();
+    assert_eq!(on(&host, "").unwrap().watchdog, None);
+    let plan = on(&host, "watchdog 60\n").unwrap();
+    assert!(
+        plan.warnings.iter().any(|warning| warning
+            .starts_with("kdump.conf:1: `watchdog` has no effect: this machine has no")),
+        "{:?}",
+        plan.warnings
+    );
+    host.watchdogs = vec![crate::host::Watchdog {
+        driver: "i6300ESB timer".to_owned(),
+        is_active: false,
+        drivers: vec![crate::host::Driver {
+            module: Some("i6300esb".to_owned()),
+            name: Some("i6300ESB timer".to_owned()),
+            ..Default::default()
+        }],
+    }];
+    let plan = on(&host, "").unwrap();
+    assert_eq!(plan.watchdog, Some(("i6300ESB timer".to_owned(), 310)));
+    // Its module is loaded before any other.
+    assert_eq!(plan.needs[0].by, "the watchdog i6300ESB timer");
+    let record = plan.record(&[]).unwrap().to_string();
+    assert!(
+        record.contains("\nwatchdog 310 i6300ESB timer\n"),
+        "{record}"
+    );
+    let plan = on(&host, "watchdog 400\nstall_timeout 500\n").unwrap();
+    assert_eq!(plan.watchdog.as_ref().unwrap().1, 400);
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning
+                .contains("after 400 s without progress, where a step may take 510 s")),
+        "{:?}",
+        plan.warnings
+    );
+    assert_eq!(on(&host, "watchdog no\n").unwrap().watchdog, None);
+}
+
+#[test]
 fn old_dumps_go_where_they_lie_beside_the_new_one() {
     let plan = resolved("ext3 /dev/vda2\nkeep_dumps 3\ndefault reboot\n");
     assert_eq!(plan.record(&[]).unwrap().keep_dumps, 3);

@@ -329,7 +329,7 @@ fn nothing_is_left_out_without_a_word() {
         network_timeout 9\nlink_delay 9\nsshkey /k\nifc e\nip 10.0.0.2::10.0.0.1:24::e:none\nextra_modules m\nblacklist b\n\
         options o p=1\nextra_bins /b\nkdump_pre /p\nkdump_post /q\nkdump_emergency /r\nfence_kdump_nodes n\n\
         fence_kdump_args -p 1 -f ipv6 -i 2 -c 3\nforce_rebuild 1\nauto_reset_crashkernel yes\ndebug_mem_level 1\n\
-        keep_dumps 3\nluks_volume_key UUID=1 /k\nencrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef\n\
+        keep_dumps 3\nwatchdog 60\nluks_volume_key UUID=1 /k\nencrypt_to age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef\n\
         dracut_args --omit x\n";
     let directives = parsed(everything);
     assert!(matches!(

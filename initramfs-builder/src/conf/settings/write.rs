@@ -88,6 +88,7 @@ impl Writer<'_> {
             (&d.link_delay_s, "link_delay"),
             (&d.dump_deadline_s, "dump_deadline"),
             (&d.stall_timeout_s, "stall_timeout"),
+            (&d.watchdog_s, "watchdog"),
         ] {
             self.none(at.as_ref(), word, dialect);
         }

@@ -116,6 +116,8 @@ impl StandIn {
         host.swaps.clear();
         host.network = crate::host::Network::default();
         host.keyboards.clear();
+        host.watchdogs.clear();
+        directives.watchdog_s = None;
         host.warnings.clear();
         let target = match (self, set_up) {
             (Self::Disk(disk), SetUp::Disk(file)) => disk.put_into(&mut host, file),
