@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::qmp::Qmp;
 use crate::run::{run, stdout};
 use crate::setup;
 
@@ -78,6 +79,10 @@ pub enum Fault {
     None,
     /// Every write fails after this many requests.
     WritesFailAfter(u32),
+    /// These writes fail, counted from 1 and in this order, and no other.
+    WritesFail(&'static [u32]),
+    /// Nothing can be written, and the disk says so.
+    ReadOnly,
     /// Of a disk with two paths, nothing can be read by the first one.
     FirstPathDead,
 }
@@ -155,24 +160,17 @@ impl Disk {
             Fault::None | Fault::FirstPathDead => {
                 arguments.push(format!("{raw},file=file{number}").into())
             }
+            Fault::ReadOnly => {
+                arguments.push(format!("{raw},file=file{number},read-only=on").into());
+            }
             Fault::WritesFailAfter(requests) => {
-                let mut debug =
-                    format!("driver=blkdebug,node-name=debug{number},image=file{number}");
-                for step in 0..requests {
-                    let (state, next) = (step + 1, step + 2);
-                    debug += &format!(
-                        ",set-state.{step}.event=write_aio,set-state.{step}.state={state},\
-                         set-state.{step}.new_state={next}"
-                    );
-                }
-                let last = requests + 1;
-                debug += &format!(
-                    ",inject-error.0.event=write_aio,inject-error.0.state={last},\
-                     inject-error.0.iotype=write,inject-error.0.errno=5"
-                );
-                arguments.push(debug.into());
-                arguments.push("-blockdev".into());
-                arguments.push(format!("{raw},file=debug{number}").into());
+                // Behind the last state there is no other.
+                let rules = failing(requests, &[requests + 1], false);
+                arguments.extend(with_debug(number, &raw, &rules));
+            }
+            Fault::WritesFail(which) => {
+                let last = which.last().copied().unwrap_or(0);
+                arguments.extend(with_debug(number, &raw, &failing(last, which, true)));
             }
         }
         let slot = first_slot(number);
@@ -207,6 +205,36 @@ impl Disk {
     }
 }
 
+/// QEMU's rules by which the writes with these numbers fail, once or each time. It counts `count` of them, and gives all
+/// behind them the next number.
+fn failing(count: u32, which: &[u32], once: bool) -> String {
+    let mut rules = String::new();
+    for step in 0..count {
+        let (state, next) = (step + 1, step + 2);
+        rules += &format!(
+            ",set-state.{step}.event=write_aio,set-state.{step}.state={state},\
+             set-state.{step}.new_state={next}"
+        );
+    }
+    let once = if once { "on" } else { "off" };
+    for (number, state) in which.iter().enumerate() {
+        rules += &format!(
+            ",inject-error.{number}.event=write_aio,inject-error.{number}.state={state},\
+             inject-error.{number}.iotype=write,inject-error.{number}.errno=5,inject-error.{number}.once={once}"
+        );
+    }
+    rules
+}
+
+/// The disk with this number behind a filter with these rules.
+fn with_debug(number: usize, raw: &str, rules: &str) -> [OsString; 3] {
+    [
+        format!("driver=blkdebug,node-name=debug{number},image=file{number}{rules}").into(),
+        "-blockdev".into(),
+        format!("{raw},file=debug{number}").into(),
+    ]
+}
+
 /// One of the paths to a disk.
 fn path(drive: &str, number: usize, lun: u32) -> String {
     format!(
@@ -225,6 +253,29 @@ pub fn throttle(number: usize, bytes_per_s: u64) -> (&'static str, Value) {
         "iops": 0, "iops_rd": 0, "iops_wr": 0,
     });
     ("block_set_io_throttle", arguments)
+}
+
+/// QEMU's arguments for a place that a virtio disk can be plugged into later.
+pub const LATE_PORT: [&str; 2] = ["-device", "pcie-root-port,id=late-port,chassis=1,addr=0x1c"];
+
+/// Plugs a virtio disk into the place of [`LATE_PORT`].
+///
+/// # Errors
+/// QEMU refuses.
+pub fn plug_in(qmp: &mut Qmp, image: &Path) -> Result<()> {
+    qmp.execute(
+        "blockdev-add",
+        &json!({"driver": "file", "node-name": "late-file", "filename": image}),
+    )?;
+    qmp.execute(
+        "blockdev-add",
+        &json!({"driver": "raw", "node-name": "late", "file": "late-file"}),
+    )?;
+    qmp.execute(
+        "device_add",
+        &json!({"driver": "virtio-blk-pci", "drive": "late", "bus": "late-port", "id": "late-disk"}),
+    )?;
+    Ok(())
 }
 
 /// A QEMU option that ends with a file's name, in which a comma is written twice.
@@ -255,6 +306,8 @@ pub struct Ext<'a> {
     pub uuid: &'a str,
     /// A folder of the host whose content it gets.
     pub content: Option<&'a Path>,
+    /// How many inodes it has; none for as many as the program thinks fit.
+    pub inodes: Option<u32>,
 }
 
 impl<'a> Ext<'a> {
@@ -267,6 +320,7 @@ impl<'a> Ext<'a> {
             label: "",
             uuid: "",
             content: None,
+            inodes: None,
         }
     }
 
@@ -283,6 +337,9 @@ impl<'a> Ext<'a> {
         }
         if !self.uuid.is_empty() {
             command.args(["-U", self.uuid]);
+        }
+        if let Some(inodes) = self.inodes {
+            command.args(["-N", &inodes.to_string()]);
         }
         if let Some(content) = self.content {
             command.arg("-d").arg(content);

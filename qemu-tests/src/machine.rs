@@ -5,7 +5,7 @@
 //! which the builder takes UUIDs and labels with its own readers.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -108,6 +108,7 @@ pub struct Machine {
     description: String,
     disks: Vec<Made>,
     init: Option<PathBuf>,
+    modules: Option<PathBuf>,
 }
 
 impl Machine {
@@ -131,7 +132,33 @@ impl Machine {
             description: String::new(),
             disks: Vec::new(),
             init: None,
+            modules: None,
         })
+    }
+
+    /// Puts a module beside those that the kernel has, as a third party's is installed. The builder finds it by its name.
+    ///
+    /// # Errors
+    /// The kernel's list of modules cannot be read, or ours cannot be written.
+    pub fn install_module(&mut self, kernel: &Kernel, module: &Path) -> Result<()> {
+        let place = self.work.join("modules").join(&kernel.release);
+        fs::create_dir_all(place.join("extra"))?;
+        for entry in fs::read_dir(kernel.modules())? {
+            let path = entry?.path();
+            if let Some(name) = path.file_name() {
+                symlink(&path, place.join(name))
+                    .with_context(|| format!("showing {}", path.display()))?;
+            }
+        }
+        let name = module.file_name().context("a module without a name")?;
+        fs::copy(module, place.join("extra").join(name))?;
+        let list = place.join("modules.dep");
+        let mut text = fs::read_to_string(&list)?;
+        text += &format!("extra/{}:\n", name.display());
+        fs::remove_file(&list)?;
+        fs::write(&list, text)?;
+        self.modules = Some(place);
+        Ok(())
     }
 
     /// Has another init than the usual build's in the image.
@@ -326,7 +353,7 @@ impl Machine {
             .arg(conf_file)
             .args(["--kver", &kernel.release])
             .arg("--modules-dir")
-            .arg(kernel.modules())
+            .arg(self.modules.clone().unwrap_or_else(|| kernel.modules()))
             .arg("--host-root")
             .arg(self.host_root())
             .arg("--init");

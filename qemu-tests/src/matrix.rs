@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What came of the cells of the full matrix: each leaves a small file, from which the table in `docs/` is made.
-//!
-//! The cells run in tests of their own, which know nothing of each other; `cargo verify --full` empties the folder first
-//! and writes the table last.
+//! What came of the cells of the full matrix, and its page in `docs/`.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cycle::Outcome;
-use crate::run::stdout;
+use crate::results::Results;
 use crate::setup::{self, Flavour};
-use crate::vm::target_folder;
+
+/// What the cells leave.
+pub const RESULTS: Results = Results {
+    folder: "qemu-matrix",
+    page: "full-matrix.md",
+};
 
 /// What the cells are about, in the order of the table.
 pub const ROWS: [&str; 12] = [
@@ -69,8 +68,6 @@ impl Cell {
             "{} is no row of the table",
             self.row
         );
-        let folder = folder();
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let release = setup::kernel(self.flavour).map(|kernel| kernel.release);
         let mut text = json!({
             "row": self.row,
@@ -85,57 +82,13 @@ impl Cell {
             }
             Err(error) => text["error"] = json!(format!("{error:#}")),
         }
-        let file = folder.join(format!("{}.json", self.name()));
-        fs::write(&file, text.to_string()).with_context(|| format!("writing {}", file.display()))
+        RESULTS.keep(&self.name(), &text)
     }
-}
-
-fn folder() -> PathBuf {
-    target_folder().join("qemu-matrix")
-}
-
-/// Forgets the results of an earlier run.
-///
-/// # Errors
-/// They cannot be removed.
-pub fn forget() -> Result<()> {
-    setup::start_afresh(&folder())
-}
-
-/// Writes the table of all cells that ran since [`forget`] to `docs/full-matrix.md` below `workspace`, and returns that
-/// place; none when no cell ran.
-///
-/// # Errors
-/// A result cannot be read, or the table cannot be written.
-pub fn write_table(workspace: &Path) -> Result<Option<PathBuf>> {
-    let mut cells = Vec::new();
-    let folder = folder();
-    let entries = fs::read_dir(&folder).with_context(|| {
-        format!(
-            "reading {}, where cargo verify --full leaves results",
-            folder.display()
-        )
-    })?;
-    for entry in entries {
-        let path = entry?.path();
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        cells.push(serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?);
-    }
-    if cells.is_empty() {
-        return Ok(None);
-    }
-    let date = stdout(Command::new("date").args(["-u", "+%F %H:%M UTC"]))?;
-    let file = workspace.join("docs/full-matrix.md");
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&file, table(&cells, date.trim()))
-        .with_context(|| format!("writing {}", file.display()))?;
-    Ok(Some(file))
 }
 
 /// The page with the results.
-fn table(cells: &[Value], date: &str) -> String {
+#[must_use]
+pub fn table(cells: &[Value], date: &str) -> String {
     let mut releases = String::new();
     let mut heads = "| |".to_owned();
     let mut columns = Vec::new();

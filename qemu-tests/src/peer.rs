@@ -289,47 +289,57 @@ impl Server {
         self.child.id()
     }
 
-    /// The processes that serve connections: all below the server.
+    /// Sends a signal, by its name, to the processes that serve connections: all below the server.
     ///
     /// # Errors
     /// The processes cannot be listed.
-    pub fn sessions(&self) -> Result<Vec<u32>> {
-        let mut found = vec![self.pid()];
-        let mut position = 0;
-        while let Some(parent) = found.get(position).copied() {
-            position += 1;
-            for entry in fs::read_dir("/proc")? {
-                let path = entry?.path();
-                let Ok(stat) = fs::read_to_string(path.join("stat")) else {
-                    continue;
-                };
-                let own = stat.split(' ').next().and_then(|pid| pid.parse().ok());
-                let above = stat
-                    .rsplit_once(") ")
-                    .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
-                if let (Some(own), Some(above)) = (own, above)
-                    && above == parent
-                    && !found.contains(&own)
-                {
-                    found.push(own);
-                }
-            }
-        }
-        Ok(found.split_off(1))
+    pub fn signal_sessions(&self, signal: &str) -> Result<()> {
+        signal_all(&below_process(self.pid())?, signal);
+        Ok(())
     }
 
-    /// Sends a signal, by its name, to the processes that serve connections.
+    /// Sends a signal, by its name, to the server and to what serves connections.
     ///
     /// # Errors
-    /// It cannot be sent.
-    pub fn signal_sessions(&self, signal: &str) -> Result<()> {
-        for pid in self.sessions()? {
-            // One may have ended with another.
-            let _ = run(Command::new("kill")
-                .arg(format!("-{signal}"))
-                .arg(pid.to_string()));
+    /// As [`Server::signal_sessions`].
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        signal_all(&[self.pid()], signal);
+        self.signal_sessions(signal)
+    }
+}
+
+/// All processes below this one.
+pub(crate) fn below_process(top: u32) -> Result<Vec<u32>> {
+    let mut found = vec![top];
+    let mut position = 0;
+    while let Some(parent) = found.get(position).copied() {
+        position += 1;
+        for entry in fs::read_dir("/proc")? {
+            let path = entry?.path();
+            let Ok(stat) = fs::read_to_string(path.join("stat")) else {
+                continue;
+            };
+            let own = stat.split(' ').next().and_then(|pid| pid.parse().ok());
+            let above = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
+            if let (Some(own), Some(above)) = (own, above)
+                && above == parent
+                && !found.contains(&own)
+            {
+                found.push(own);
+            }
         }
-        Ok(())
+    }
+    Ok(found.split_off(1))
+}
+
+/// Sends a signal to these processes, some of which may have ended with another.
+pub(crate) fn signal_all(processes: &[u32], signal: &str) {
+    for pid in processes {
+        let _ = run(Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(pid.to_string()));
     }
 }
 

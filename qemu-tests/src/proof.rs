@@ -25,30 +25,45 @@ use crate::vm::End;
 /// # Errors
 /// Which one is missing, and all lines.
 pub fn lines_in_order(outcome: &Outcome, expected: &[&str]) -> Result<()> {
+    let behind = lines_behind(outcome, expected)?;
     let lines = outcome.init_lines();
-    let all = || format!("{}\n  {}", outcome.log.display(), lines.join("\n  "));
+    ensure!(
+        behind == 0,
+        "lines after the last one expected; {}",
+        all_lines(outcome)
+    );
+    if let (Some(first), Some(text)) = (lines.first(), expected.first()) {
+        ensure!(
+            first.starts_with(&format!("kdump: {text}")),
+            "lines before the first one expected; {}",
+            all_lines(outcome)
+        );
+    }
+    Ok(())
+}
+
+/// Checks that these texts begin lines of the capture's init, in this order, with any others around them; how many lines
+/// come behind the last one.
+///
+/// # Errors
+/// Which one is missing, and all lines.
+pub fn lines_behind(outcome: &Outcome, expected: &[&str]) -> Result<usize> {
+    let lines = outcome.init_lines();
     let mut rest = lines.as_slice();
     for text in expected {
         let wanted = format!("kdump: {text}");
         let at = rest
             .iter()
             .position(|line| line.starts_with(&wanted))
-            .with_context(|| format!("no line `{wanted}` at its place; {}", all()))?;
+            .with_context(|| format!("no line `{wanted}` at its place; {}", all_lines(outcome)))?;
         rest = &rest[at + 1..];
     }
-    ensure!(
-        rest.is_empty(),
-        "lines after the last one expected; {}",
-        all()
-    );
-    if let (Some(first), Some(text)) = (lines.first(), expected.first()) {
-        ensure!(
-            first.starts_with(&format!("kdump: {text}")),
-            "lines before the first one expected; {}",
-            all()
-        );
-    }
-    Ok(())
+    Ok(rest.len())
+}
+
+fn all_lines(outcome: &Outcome) -> String {
+    let lines = outcome.init_lines();
+    format!("{}\n  {}", outcome.log.display(), lines.join("\n  "))
 }
 
 /// Checks the lines of a capture whose only attempt saved a dump, and its end.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::cycle::work_folder;
+use crate::peer::{below_process, signal_all};
 use crate::setup;
 
 /// Where NFS is served.
@@ -44,6 +45,7 @@ if ! [ -e /etc/mtab ]; then
     mount --bind /run/etc /etc
 fi
 ip link set lo up
+eval "$3"
 rpcbind -f -w &
 # ganesha gives up where nobody takes its registration.
 for try in $(seq 300); do
@@ -70,6 +72,14 @@ impl Servers {
     /// # Errors
     /// A program is missing, or does not start; the folder's logs say why.
     pub fn nfs(name: &str) -> Result<Self> {
+        Self::nfs_of(name, "")
+    }
+
+    /// As [`Servers::nfs`]; `prepare` is shell text that can change the exported folder `$folder/export` first.
+    ///
+    /// # Errors
+    /// As [`Servers::nfs`].
+    pub fn nfs_of(name: &str, prepare: &str) -> Result<Self> {
         let folder = work_folder(&format!("{name}-server"))?;
         fs::remove_dir_all(&folder)?;
         for below in ["export", "recovery"] {
@@ -84,10 +94,10 @@ impl Servers {
                  EXPORT {{ Export_Id = 1; Path = {shown}/export; Pseudo = {PSEUDO}; Access_Type = RW; Squash = No_Root_Squash; SecType = sys, none; Protocols = 3, 4; Transports = TCP; FSAL {{ Name = VFS; }} }}\n"
             ),
         )?;
-        Self::start(&folder)
+        Self::start(&folder, prepare)
     }
 
-    fn start(folder: &Path) -> Result<Self> {
+    fn start(folder: &Path, prepare: &str) -> Result<Self> {
         let mut child = setup::program("setpriv")?
             .args([
                 "--pdeathsig",
@@ -103,6 +113,7 @@ impl Servers {
             .args(["bash", "-c", SCRIPT, "servers"])
             .arg(folder)
             .arg(NFS_PORT.to_string())
+            .arg(prepare)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(folder.join("servers.err"))?)
@@ -136,10 +147,44 @@ impl Servers {
         self.folder.join("export")
     }
 
+    /// What is exported as the server sees it, whatever is mounted there for it alone.
+    #[must_use]
+    pub fn seen(&self) -> PathBuf {
+        let export = self.export();
+        PathBuf::from(format!(
+            "/proc/{}/root{}",
+            self.child.id(),
+            export.display()
+        ))
+    }
+
     /// A process in the servers' network, for QEMU to join.
     #[must_use]
     pub fn namespace(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends a signal, by its name, to all of them.
+    ///
+    /// # Errors
+    /// The processes cannot be listed.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        signal_all(&below_process(self.child.id())?, signal);
+        Ok(())
+    }
+
+    /// Has nobody serve NFS any more, while the network stays: its port is closed.
+    ///
+    /// # Errors
+    /// The server cannot be found.
+    pub fn refuse(&mut self) -> Result<()> {
+        for pid in below_process(self.child.id())? {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if name.starts_with("ganesha") || name.starts_with("rpcbind") {
+                signal_all(&[pid], "KILL");
+            }
+        }
+        Ok(())
     }
 
     /// Ends all of them at once, as when the machine loses its power.

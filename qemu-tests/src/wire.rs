@@ -2,6 +2,7 @@
 //! The guest's network card: one virtio card in QEMU's own network, where 10.0.2.2 is the host.
 
 use crate::cycle::Cycle;
+use crate::relay::Relay;
 
 /// What a described host says of it (`kdump.network`). The capture kernel calls the card by another name.
 pub const NETWORK: &str = "\
@@ -19,5 +20,24 @@ pub const DEVICE: &str = "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=
 /// Gives the guest the card.
 pub fn connect(cycle: &mut Cycle) {
     let words = ["-netdev", "user,id=net0", "-device", DEVICE];
+    cycle.qemu.extend(words.map(Into::into));
+}
+
+/// Gives the guest the card behind a relay, through which every packet goes.
+pub fn connect_through(cycle: &mut Cycle, relay: &Relay) {
+    let words = [
+        "-netdev".to_owned(),
+        relay.netdev("net0", true),
+        "-netdev".to_owned(),
+        relay.netdev("far", false),
+        "-netdev".to_owned(),
+        "user,id=out".to_owned(),
+        "-netdev".to_owned(),
+        "hubport,hubid=1,id=hub0,netdev=far".to_owned(),
+        "-netdev".to_owned(),
+        "hubport,hubid=1,id=hub1,netdev=out".to_owned(),
+        "-device".to_owned(),
+        DEVICE.to_owned(),
+    ];
     cycle.qemu.extend(words.map(Into::into));
 }

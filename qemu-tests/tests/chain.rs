@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::crash::Crash;
-use qemu_tests::cycle::{Cycle, Outcome};
+use qemu_tests::cycle::Outcome;
 use qemu_tests::disk::Fault;
 use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::peer::{Server as Peer, Setup, below};
@@ -18,29 +18,12 @@ use qemu_tests::scene::Stage;
 use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
 use qemu_tests::setup::Kernel;
 use qemu_tests::vm::End;
+use qemu_tests::wire;
 
 const STAGE: Stage = Stage::SMALL;
 
-const NETWORK: &str = "\
-link enp0s8 mac=52:54:00:6b:64:01 bus_path=pci-0000:00:08.0 modules=virtio_pci,virtio_net
-address enp0s8 10.0.2.15/24
-route default via 10.0.2.2 dev enp0s8
-";
-
 /// Bounds that a person would notice, but that a busy machine keeps.
 const BOUNDS: &str = "disk_timeout 20\nnetwork_timeout 20\nstall_timeout 20\ndump_deadline 120\n";
-
-/// Gives the guest a card in QEMU's own network.
-fn connect(cycle: &mut Cycle) {
-    for word in [
-        "-netdev",
-        "user,id=net0",
-        "-device",
-        "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8,romfile=",
-    ] {
-        cycle.qemu.push(word.into());
-    }
-}
 
 /// The sum of the bounds of each attempt, as `mkkdumprd plan` states them.
 fn stated(machine: &Machine, kernel: &Kernel, conf: &str) -> Result<Vec<Duration>> {
@@ -129,7 +112,7 @@ fn ssh_nfs_ext3_raw_and_the_root_file_system_has_it() -> Result<()> {
         ..STAGE.disk(Content::Blank(64))
     })?;
     let host = machine.host_root();
-    fs::write(host.join("kdump.network"), NETWORK)?;
+    fs::write(host.join("kdump.network"), wire::NETWORK)?;
     peer.make_known_to(&host)?;
     let conf = format!(
         "ssh {}\nnfs 10.0.2.2:/export\next3 {}\nraw {}\n{BOUNDS}",
@@ -139,7 +122,7 @@ fn ssh_nfs_ext3_raw_and_the_root_file_system_has_it() -> Result<()> {
     );
     let bounds = stated(&machine, &kernel, &conf)?;
     let mut cycle = STAGE.cycle(&machine, &conf)?;
-    connect(&mut cycle);
+    wire::connect(&mut cycle);
     let mut running = cycle.start()?;
     running.expect("kdump: vmcore-dmesg.txt saved: ")?;
     peer.signal_sessions("KILL")?;
@@ -170,7 +153,7 @@ fn raw_ext3_ssh_and_the_nfs_server_has_it() -> Result<()> {
     })?;
     let missing = machine.add(&STAGE.missing())?;
     let host = machine.host_root();
-    fs::write(host.join("kdump.network"), NETWORK)?;
+    fs::write(host.join("kdump.network"), wire::NETWORK)?;
     let fstab = host.join("etc/fstab");
     let own = fs::read_to_string(&fstab)?;
     fs::write(
@@ -189,7 +172,7 @@ fn raw_ext3_ssh_and_the_nfs_server_has_it() -> Result<()> {
     );
     let bounds = stated(&machine, &kernel, &conf)?;
     let mut cycle = STAGE.cycle(&machine, &conf)?;
-    connect(&mut cycle);
+    wire::connect(&mut cycle);
     cycle.namespace = Some(servers.namespace());
     let outcome = cycle.run()?;
     went(

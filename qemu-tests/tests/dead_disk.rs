@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Disks that stop answering for good: who waits for one sits in the kernel and cannot be killed. Neither the next attempt
-//! nor the reboot may wait for such a child.
+//! A disk that does not answer from the start on: who waits for it sits in the kernel and cannot be killed. Neither the next
+//! attempt nor the reboot may wait for such a child. Disks that stop answering later are in `faults.rs`.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use qemu_tests::cycle::{Cycle, Outcome};
+use qemu_tests::cycle::Outcome;
 use qemu_tests::disk::{self, Bus, Ext, Table};
 use qemu_tests::machine::{Content, DiskPlan, Machine};
-use qemu_tests::saved::Saved;
 use qemu_tests::scene::Stage;
 use qemu_tests::vm::End;
 
@@ -27,53 +26,6 @@ fn nobody_waited(outcome: &Outcome) -> Result<()> {
         outcome.log.display()
     );
     Ok(())
-}
-
-/// Lets the first disk die while the dump is on its way to it.
-fn dies_in_the_middle(mut cycle: Cycle) -> Result<Outcome> {
-    // So slow that the dump takes a while.
-    cycle.commands = vec![disk::throttle(0, 3 << 20)];
-    let mut running = cycle.start()?;
-    running.expect("kdump: copying: .* written")?;
-    let (command, arguments) = disk::throttle(0, 1);
-    running.vm.qmp().execute(command, &arguments)?;
-    running.finish()
-}
-
-#[test]
-fn a_raw_disk_that_dies_in_the_middle_of_the_dump() -> Result<()> {
-    let plan = STAGE.disk(Content::Blank(256));
-    let (machine, _, second, cycle) = STAGE.two_targets("dead-raw", &plan, "stall_timeout 10")?;
-    let outcome = dies_in_the_middle(cycle)?;
-    outcome.line(
-        "kdump: attempt 1 of 2 failed: .* made no progress for 10 s; killed, but it waits in the kernel and is left behind",
-    )?;
-    STAGE.second_attempt_has_it(&machine, &second, &outcome, "attempt 2 of 2")?;
-    nobody_waited(&outcome)?;
-    machine.clean_up()
-}
-
-#[test]
-fn a_file_system_whose_disk_dies_in_the_middle_of_the_dump() -> Result<()> {
-    let plan = STAGE.ext("ext4", 256);
-    let (machine, first, second, cycle) =
-        STAGE.two_targets("dead-ext4", &plan, "stall_timeout 10")?;
-    let outcome = dies_in_the_middle(cycle)?;
-    let failed =
-        outcome.line("kdump: attempt 1 of 2 failed: .* made no progress for 10 s; killed")?;
-    let began = outcome.line("kdump: attempt 1 of 2: ")?.at;
-    // Unmounting has its bound too, and not that of a disk that works.
-    ensure!(failed.at - began < Duration::from_secs(90), "{failed:?}");
-    STAGE.second_attempt_has_it(&machine, &second, &outcome, "attempt 2 of 2")?;
-    nobody_waited(&outcome)?;
-    // The small thing was saved first, and synced.
-    first.filesystem().replay()?;
-    let out = machine.work().join("first");
-    let partial = Saved::only(&first.filesystem(), "/var/crash", &out)?;
-    ensure!(partial.dmesg()?.contains(STAGE.crash().panic_line()));
-    let names = partial.names()?;
-    ensure!(!names.contains(&"vmcore".to_owned()), "{names:?}");
-    machine.clean_up()
 }
 
 /// The kernel reads a disk's partition table while it loads the driver, so that the one who loads it hangs.

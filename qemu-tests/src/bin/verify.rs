@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use qemu_tests::run::run;
 use qemu_tests::vm::target_folder;
-use qemu_tests::{matrix, setup};
+use qemu_tests::{faults, matrix, setup};
 
 const HELP: &str = "\
 Usage: cargo verify [--full] [--only WORD]
@@ -23,9 +23,9 @@ Formatting, lints, documentation, the tests of each crate, the built init, depen
 Programs and kernels that are missing are installed or fetched first.
 
   --full       also the runs that are left out to keep it below an hour, above all the matrix of kernels, targets and
-               actions, whose outcome goes to docs/full-matrix.md
+               actions, whose outcome goes to docs/full-matrix.md, and most faults at capture (docs/fault-matrix.md)
   --only WORD  only the steps whose name has this word
-  --table      no step: only write docs/full-matrix.md from what the last run of the matrix left
+  --table      no step: only write these two from what the last runs left
 ";
 
 struct Step {
@@ -74,7 +74,7 @@ fn verify() -> Result<Option<Sum>> {
             "--full" => full = true,
             "--only" => only = arguments.next().context("--only needs a word")?,
             "--table" => {
-                tell_table()?;
+                tell_tables(true)?;
                 return Ok(None);
             }
             "--help" | "-h" => {
@@ -100,11 +100,12 @@ fn verify() -> Result<Option<Sum>> {
         bail!("no step has `{only}` in its name");
     }
     let count = steps.len();
-    matrix::forget()?;
+    matrix::RESULTS.forget()?;
+    faults::RESULTS.forget()?;
     for (number, step) in steps.into_iter().enumerate() {
         perform(step, &format!("{:2}/{count}", number + 1), &mut sum)?;
     }
-    tell_table()?;
+    tell_tables(full)?;
     println!(
         "\nall steps in {}",
         minutes(started.elapsed().as_secs_f64())
@@ -112,10 +113,23 @@ fn verify() -> Result<Option<Sum>> {
     Ok(Some(sum))
 }
 
-/// Writes the table of the full matrix, when any of it ran.
-fn tell_table() -> Result<()> {
-    if let Some(table) = matrix::write_table(&workspace())? {
-        println!("\nthe full matrix: {}", shown(&table).display());
+/// Writes the tables of the tests that end in one, when any of them ran. The table of faults only when all of it was asked
+/// for: a sample of it runs always.
+fn tell_tables(full: bool) -> Result<()> {
+    let mut pages = vec![(
+        "the full matrix",
+        matrix::RESULTS.write_page(&workspace(), matrix::table)?,
+    )];
+    if full {
+        pages.push((
+            "the faults at capture",
+            faults::RESULTS.write_page(&workspace(), faults::page::table)?,
+        ));
+    }
+    for (what, page) in pages {
+        if let Some(page) = page {
+            println!("\n{what}: {}", shown(&page).display());
+        }
     }
     Ok(())
 }

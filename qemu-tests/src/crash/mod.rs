@@ -3,7 +3,7 @@
 
 mod module;
 
-pub(crate) use module::crasher;
+pub(crate) use module::{crasher, obstacle};
 
 /// One way to panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The module that crashes, built for a kernel with Debian's headers, which are downloaded and not installed.
+//! Modules of ours that crash or stand in the way, built for a kernel with Debian's headers, which are downloaded and not
+//! installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,28 +11,37 @@ use anyhow::{Context, Result};
 use crate::run::{run, stdout};
 use crate::setup::{self, Kernel, cache, download, find_program, lock_cache, start_afresh};
 
-const SOURCE: &str = include_str!("crasher.c");
-const NAME: &str = "crasher.ko";
-
-/// The module for this kernel.
+/// The module that crashes, for this kernel.
 ///
 /// # Errors
 /// The headers cannot be downloaded, or the module does not build.
 pub(crate) fn crasher(kernel: &Kernel) -> Result<PathBuf> {
+    built(kernel, "crasher", include_str!("crasher.c"))
+}
+
+/// The module that stands in the way of a capture, for this kernel.
+///
+/// # Errors
+/// As [`crasher`].
+pub(crate) fn obstacle(kernel: &Kernel) -> Result<PathBuf> {
+    built(kernel, "obstacle", include_str!("obstacle.c"))
+}
+
+fn built(kernel: &Kernel, name: &str, text: &str) -> Result<PathBuf> {
     setup::ready()?;
     let release = &kernel.release;
     let _lock = lock_cache("modules.lock")?;
-    let folder = cache()?.join("crasher").join(release);
-    let module = folder.join(NAME);
-    let source = folder.join("crasher.c");
-    if module.is_file() && fs::read_to_string(&source).is_ok_and(|text| text == SOURCE) {
+    let folder = cache()?.join(name).join(release);
+    let module = folder.join(format!("{name}.ko"));
+    let source = folder.join(format!("{name}.c"));
+    if module.is_file() && fs::read_to_string(&source).is_ok_and(|there| there == text) {
         return Ok(module);
     }
     let headers = headers(release).with_context(|| format!("the headers of {release}"))?;
-    eprintln!("setup: building {NAME} for {release}");
+    eprintln!("setup: building {name}.ko for {release}");
     start_afresh(&folder)?;
-    fs::write(&source, SOURCE)?;
-    fs::write(folder.join("Kbuild"), "obj-m := crasher.o\n")?;
+    fs::write(&source, text)?;
+    fs::write(folder.join("Kbuild"), format!("obj-m := {name}.o\n"))?;
     let make = find_program("make").context("make is not installed")?;
     run(Command::new(make)
         .arg("-s")
