@@ -266,13 +266,15 @@ impl Matches {
         loop {
             while at < patience {
                 let word = self.word(at);
+                // Before it is known whether that is needed: it takes longest until something comes of it.
+                let head = &mut self.heads[hash(word)];
+                let earlier = usize::from(core::mem::replace(head, at as u16));
                 // Bytes that are the same are zeros.
                 let mut differing = word ^ self.word(at - distance);
                 let mut known = WORD;
                 if differing & SECOND_TO_FOURTH == 0
                     && (differing as u8 == 0 || differing >> 8 == 0)
                 {
-                    self.heads[hash(word)] = at as u16;
                     if differing as u8 != 0 {
                         // Only the first byte differs, as in an array of pointers: it is a literal before the match.
                         self.counts.literals[usize::from(word as u8)] += 1;
@@ -281,8 +283,6 @@ impl Matches {
                         known = WORD - 1;
                     }
                 } else {
-                    let head = &mut self.heads[hash(word)];
-                    let earlier = usize::from(core::mem::replace(head, at as u16));
                     let near = word ^ self.word(at - NEAR);
                     differing = word ^ self.word(earlier);
                     if differing & FIVE == 0 {
@@ -297,10 +297,14 @@ impl Matches {
                     }
                     distance_bits = bits_of_distance(distance);
                 }
-                let length = if differing == 0 {
-                    self.match_length(distance, at, known)
-                } else {
+                // Fewer matches have more than two words than have more than one: that is easier to foresee.
+                let second = self.word(at + known) ^ self.word(at + known - distance);
+                let length = if differing | second == 0 {
+                    self.match_length(distance, at, known + WORD)
+                } else if differing != 0 {
                     (differing.trailing_zeros() >> 3) as usize
+                } else {
+                    (known + (second.trailing_zeros() >> 3) as usize).min(self.len - at)
                 };
                 let length_bits = self.count_match(length, distance_bits);
                 if let Some(place) = self.sequences.get_mut(count) {
@@ -374,11 +378,22 @@ impl Matches {
         length.min(most)
     }
 
+    /// Eight bytes from `at` on; at the end some of them are zeros that are not the chunk's.
     #[inline(always)]
     fn word(&self, at: usize) -> u64 {
-        let bytes = self.chunk[at & MASK..].first_chunk();
+        if at >= CHUNK {
+            return behind_the_end();
+        }
+        let bytes = self.chunk[at..].first_chunk();
         bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
+}
+
+/// What no place has. To branch to it where nothing ever does takes the processor less than a mask does.
+#[cold]
+#[inline(never)]
+const fn behind_the_end() -> u64 {
+    0
 }
 
 /// A distance's part of a [`Sequence`].
