@@ -188,6 +188,33 @@ fn end(leaves: &[Leaf]) -> usize {
     leaves.last().map_or(1, |leaf| leaf.symbol() + 1)
 }
 
+/// More than one symbol of the code for lengths can say.
+const MOST_NONE: usize = 139;
+
+/// How a gap of symbols without a word is said: which symbol of the code for lengths with the value of its extra bits, and how
+/// many times.
+#[derive(Clone, Copy)]
+struct Gap {
+    run: u16,
+    times: u16,
+}
+
+/// For each number of symbols below [`MOST_NONE`]; more room, so that no index is out of range.
+static NONE: [Gap; 256] = {
+    let mut all = [Gap { run: 0, times: 0 }; 256];
+    let mut gap = 1;
+    while gap < MOST_NONE {
+        let (run, times) = match gap {
+            ..3 => (0, gap as u16),
+            3..11 => (FEW_NONE | ((gap - 3) as u16) << 8, 1),
+            _ => (MANY_NONE | ((gap - 11) as u16) << 8, 1),
+        };
+        all[gap] = Gap { run, times };
+        gap += 1;
+    }
+    all
+};
+
 /// The lengths of code words, one symbol behind the other, on their way to the stream. Runs of the same length are not
 /// looked for but where it is that of no word: the others are rare, and not worth the time.
 struct Runs<'a> {
@@ -212,28 +239,29 @@ impl<'a> Runs<'a> {
     /// The length of a symbol's word; the symbols before it that were not put have none.
     #[inline(always)]
     fn put(&mut self, symbol: usize, len: u32) {
-        let gap = symbol - self.next;
+        let mut gap = symbol - self.next;
         self.next = symbol + 1;
-        if gap != 0 {
-            self.put_none(gap);
+        if gap >= MOST_NONE {
+            gap = self.put_most_none(gap);
         }
+        // No branch: how long a gap is, and whether there is one, is hard to foresee. Two places, as far as they count.
+        let none = NONE[gap & 255];
+        for place in [self.count, self.count + 1] {
+            self.out[place & (RUNS - 1)] = none.run;
+        }
+        self.count += usize::from(none.times);
+        self.counts[usize::from(none.run & 31)] += none.times;
         self.push(len as u16, 0);
     }
 
-    #[inline(always)]
-    fn put_none(&mut self, mut times: usize) {
-        while times >= 11 {
-            let now = times.min(138);
-            self.push(MANY_NONE, now - 11);
-            times -= now;
+    /// Says most of a long gap, and returns how much is left.
+    #[cold]
+    fn put_most_none(&mut self, mut times: usize) -> usize {
+        while times >= MOST_NONE {
+            self.push(MANY_NONE, MOST_NONE - 1 - 11);
+            times -= MOST_NONE - 1;
         }
-        if times >= 3 {
-            self.push(FEW_NONE, times - 3);
-            return;
-        }
-        for _ in 0..times {
-            self.push(0, 0);
-        }
+        times
     }
 
     #[inline(always)]
@@ -258,7 +286,7 @@ fn put_sequences(matches: &Matches, code: &Code, bits: &mut BitWriter<'_>) {
             bits.put_word(code.literals[usize::from(byte)]);
         };
         let mut left = sequence.literals();
-        while left >= 4 {
+        while left > 4 {
             for byte in matches.bytes_at::<4>(at) {
                 put(bits, byte);
             }
@@ -267,11 +295,12 @@ fn put_sequences(matches: &Matches, code: &Code, bits: &mut BitWriter<'_>) {
             left -= 4;
         }
         // Mostly there is one left or none, and which of them is hard to foresee: no branch for that.
-        let [first, second, third] = matches.bytes_at(at);
+        let [first, second, third, fourth] = matches.bytes_at(at);
         bits.put_word_if(left > 0, code.literals[usize::from(first)]);
         if left > 1 {
             put(bits, second);
             bits.put_word_if(left > 2, code.literals[usize::from(third)]);
+            bits.put_word_if(left > 3, code.literals[usize::from(fourth)]);
             bits.flush();
         }
         at += left;

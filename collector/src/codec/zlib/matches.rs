@@ -297,14 +297,10 @@ impl Matches {
                     }
                     distance_bits = bits_of_distance(distance);
                 }
-                // Fewer matches have more than two words than have more than one: that is easier to foresee.
-                let second = self.word(at + known) ^ self.word(at + known - distance);
-                let length = if differing | second == 0 {
-                    self.match_length(distance, at, known + WORD)
-                } else if differing != 0 {
-                    (differing.trailing_zeros() >> 3) as usize
+                let length = if differing == 0 {
+                    self.match_length(distance, at, known)
                 } else {
-                    (known + (second.trailing_zeros() >> 3) as usize).min(self.len - at)
+                    (differing.trailing_zeros() >> 3) as usize
                 };
                 let length_bits = self.count_match(length, distance_bits);
                 if let Some(place) = self.sequences.get_mut(count) {

@@ -190,6 +190,21 @@ fn one_value_among_others_and_all_pairs_inflate_to_what_they_were() {
 }
 
 #[test]
+fn gaps_of_every_length_between_symbols_inflate_to_what_they_were() {
+    let mut encoder = Encoder::new();
+    let mut random = Random(11);
+    // Two or three values in no order: each length of a gap before, between and behind them, also such as one symbol of the code
+    // for lengths cannot say.
+    for first in [0, 1, 2, 3, 11, 100] {
+        for second in first + 1..=255_u8 {
+            let values = [first, second, 255];
+            let page: Vec<u8> = (0..4096).map(|_| values[random.below(3)]).collect();
+            assert!(round_trip(&mut encoder, &page).is_some(), "{values:?}");
+        }
+    }
+}
+
+#[test]
 fn skewed_counts_keep_within_the_longest_word() {
     let mut encoder = Encoder::new();
     let mut random = Random(5);
