@@ -8,8 +8,6 @@ pub(super) const MIN_MATCH: usize = 4;
 const HASH_BITS: u32 = 12;
 const ENTRIES: usize = 1 << HASH_BITS;
 const ENTRY_BYTES: usize = 2;
-/// After this many bytes without a match, only every other byte is looked at, and so on.
-const PATIENCE: usize = 16;
 
 /// By the hash of four bytes, where they were last seen. An empty place says 0, where four bytes stand as well.
 #[derive(Debug)]
@@ -53,6 +51,9 @@ fn hash(word: u32) -> usize {
 pub(super) trait Sequences {
     /// The farthest that a match may look back.
     const MAX_DISTANCE: usize;
+    /// The longer nothing was found, the fewer places are looked at: so many 64ths of the bytes since the last match are left out
+    /// each time.
+    const HASTE: usize;
 
     /// The page's bytes from `from` to `at`, which are none or more, and behind them a match of at least [`MIN_MATCH`].
     /// `false` when there is no room for it.
@@ -84,7 +85,7 @@ pub(super) fn find<S: Sequences>(
         let word = window.word(at);
         let mut earlier = heads.replace(hash(word), at);
         if window.word(earlier) != word || at - earlier > S::MAX_DISTANCE {
-            at += 1 + (at - from) / PATIENCE;
+            at += 1 + (at - from) * S::HASTE / 64;
             continue;
         }
         let mut start = at;

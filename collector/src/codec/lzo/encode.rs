@@ -109,6 +109,7 @@ impl Stream<'_> {
 impl Sequences for Stream<'_> {
     /// Far matches have 15 bits for the distance, and 0 is the end.
     const MAX_DISTANCE: usize = MIDDLE + 32767;
+    const HASTE: usize = 4;
 
     #[inline(always)]
     fn put(

@@ -107,6 +107,8 @@ impl Stream<'_> {
 
 impl Sequences for Stream<'_> {
     const MAX_DISTANCE: usize = 65535;
+    // 4 would make 1 % less of a mixed guest, and take 1.6 % longer: then the C library is hardly slower.
+    const HASTE: usize = 5;
 
     #[inline(always)]
     fn put(
