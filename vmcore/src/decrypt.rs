@@ -42,9 +42,12 @@ pub(crate) fn decrypt(identity: &Path, path: &Path, out: &Path) -> Result<(), Fa
     start.truncate(got);
     let is_dump = is_stream(&start);
     let mut input = io::Cursor::new(start).chain(&mut plain);
+    if is_dump {
+        rearrange::check_start(&mut input, path)?;
+    }
     let mut written = create(out, false)?;
     let dumped = if is_dump {
-        rearrange::put_together(&mut input, path, &mut written, out)
+        rearrange::put_together(&mut input, &mut written, out)
     } else {
         io::copy(&mut input, &mut written)
             .and_then(|bytes| written.flush().map(|()| bytes))

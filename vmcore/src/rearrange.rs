@@ -36,21 +36,21 @@ pub(crate) fn rearrange(options: &Options, messages: Messages) -> Result<(), Fai
         return Err(Failure::from("-R wants one file: OUT".to_owned()));
     };
     let mut input = io::stdin().lock();
+    // Before a file that may have something good in it is emptied.
+    check_start(&mut input, Path::new("standard input"))?;
     let mut file = create(out, options.replace)?;
-    let bytes = put_together(&mut input, Path::new("standard input"), &mut file, out)?;
+    let bytes = put_together(&mut input, &mut file, out)?;
     messages.common(format_args!("{}: {bytes} bytes", out.display()));
     Ok(())
 }
 
-/// Makes `file`, which is new, what the stream from `input` stands for, and returns its length. A stream without its end leaves
-/// an incomplete dump.
+/// Makes `file`, which is new, what the records from `input` stand for, and returns its length. A stream without its end leaves
+/// an incomplete dump. Its [start](check_start) has been read.
 pub(crate) fn put_together(
     input: &mut impl Read,
-    from: &Path,
     file: &mut File,
     out: &Path,
 ) -> Result<u64, Failure> {
-    check_start(input, from)?;
     let (bytes, end) = copy(input, file, out)?;
     if let End::Early(why) = &end {
         mark_incomplete(file, out)?;
@@ -68,7 +68,7 @@ fn in_path(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Reads what stands before the first record.
-fn check_start(input: &mut impl Read, from: &Path) -> Result<(), Failure> {
+pub(crate) fn check_start(input: &mut impl Read, from: &Path) -> Result<(), Failure> {
     let mut header = [0; HEADER_BYTES];
     input
         .read_exact(&mut header)
