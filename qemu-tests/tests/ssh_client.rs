@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use targets::ssh::{Means, PublicKey, Server, Socket, SshError, UserKey};
+use targets::ssh::{Limits, Means, PublicKey, Server, Socket, SshError, UserKey};
 
 const MIB: usize = 1 << 20;
 
@@ -178,6 +178,38 @@ fn the_client_makes_new_keys_by_itself() {
         log.matches("SSH2_MSG_NEWKEYS received").count() >= 8,
         "{log}"
     );
+}
+
+#[test]
+#[ignore = "sends more than 1 GiB; runs under --full"]
+fn a_dump_of_more_than_1_gib_gets_new_keys_by_the_limit_that_holds_after_a_crash() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let mut client = Client::of(&peer).unwrap();
+    client.limits.rekey_bytes = Limits::DEFAULT.rekey_bytes;
+    // The same stretch of the file again and again: the disk here need not have all that goes over the wire.
+    const ROUNDS: usize = 18;
+    let mut data = noise(64 * MIB);
+    assert!(ROUNDS * data.len() > 1 << 30);
+    let path = root(&peer);
+    let place = client
+        .with(peer.address, |server| {
+            let directory = server
+                .directory(&path, "10.0.0.1-2026-11-23-03:00")
+                .unwrap();
+            let mut file = directory.create("vmcore").unwrap();
+            for round in 0..ROUNDS {
+                data.rotate_left(round);
+                file.write_at(0, &data).unwrap();
+            }
+            file.sync().unwrap();
+            directory.publish(file).unwrap();
+            directory.path().to_string()
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", peer.log()));
+    assert!(fs::read(format!("{place}/vmcore")).unwrap() == data);
+    let log = peer.log();
+    // At the start, and once on the way.
+    assert_eq!(log.matches("SSH2_MSG_NEWKEYS received").count(), 2, "{log}");
 }
 
 #[test]
