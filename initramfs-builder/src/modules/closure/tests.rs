@@ -365,3 +365,50 @@ fn what_is_wanted_behind_comes_behind_and_a_wish_without_an_answer_is_a_warning(
         closure.warnings
     );
 }
+
+#[test]
+fn an_algorithm_is_the_portable_module_and_what_makes_it_faster_may_be_missing() {
+    let directory = Directory::new(&[
+        (
+            "modules.dep",
+            text("k/xts.ko:\nk/aesni-intel.ko: k/cryptd.ko\nk/cryptd.ko:\n"),
+        ),
+        (
+            "modules.builtin",
+            text(
+                "kernel/crypto/aes_generic.ko\nkernel/crypto/sha256_generic.ko\nkernel/crypto/cbc.ko\n",
+            ),
+        ),
+        (
+            "modules.alias",
+            text("alias crypto-xts xts\nalias crypto-aes aesni_intel\n"),
+        ),
+        (
+            "modules.builtin.modinfo",
+            text("aes_generic.alias=crypto-aes\0"),
+        ),
+        ("k/xts.ko", module("")),
+        ("k/aesni-intel.ko", module("depends=cryptd\0")),
+        ("k/cryptd.ko", module("")),
+    ]);
+    let algorithm = |name: &str| need(Want::Algorithm(name.to_owned()));
+    let faster = |name: &str| need(Want::Faster(name.to_owned()));
+    // The last two are of a kernel that lists no aliases of what is built in.
+    let plain = ["aes", "xts", "sha256", "cbc"].map(algorithm);
+    let closure = directory.close(&plain).unwrap();
+    assert_eq!(names(&closure), ["xts"]);
+    assert_eq!(
+        closure.builtins.keys().collect::<Vec<_>>(),
+        ["aes_generic", "cbc", "sha256_generic"]
+    );
+    let quick = [algorithm("aes"), faster("aesni_intel"), faster("vaes")];
+    let closure = directory.close(&quick).unwrap();
+    assert_eq!(names(&closure), ["cryptd", "aesni-intel"]);
+    let said = directory.close(&[algorithm("serpent")]).unwrap_err();
+    assert!(
+        said.to_string().contains(
+            "for the algorithm serpent (crypto-serpent, serpent_generic, serpent), which the test needs"
+        ),
+        "{said}"
+    );
+}
