@@ -102,27 +102,34 @@ impl Errand<'_> {
     }
 }
 
-/// The packages that have what makes logical volumes and arrays, and what of theirs a plain machine does not have.
-const PACKAGES: [&str; 7] = [
+/// The packages that have what makes logical volumes, arrays and encrypted disks, and what of theirs a plain machine does not
+/// have.
+const PACKAGES: [&str; 12] = [
     "lvm2",
     "mdadm",
+    "cryptsetup-bin",
+    "libcryptsetup12",
     "libdevmapper1.02.1",
     "libdevmapper-event1.02.1",
     "libaio1",
-    "libedit2",
+    "libargon2-1",
     "libbsd0",
+    "libedit2",
+    "libjson-c5",
+    "libpopt0",
 ];
 
-/// LVM's and md's own commands, `lvm` and `mdadm`: unpacked, not installed, as they would take hold of the host's disks.
+/// Of `lvm`, `mdadm` and `cryptsetup` those that are named: unpacked, not installed, as they would take hold of the host's
+/// disks.
 ///
 /// # Errors
 /// They cannot be downloaded.
-pub fn volume_tools() -> Result<[PathBuf; 2]> {
+pub fn disk_tools(names: &[&str]) -> Result<Vec<PathBuf>> {
     setup::ready()?;
-    let _lock = setup::lock_cache("volume-tools.lock")?;
-    let root = setup::cache()?.join("volume-tools");
+    let _lock = setup::lock_cache("disk-tools.lock")?;
+    let root = setup::cache()?.join("disk-tools");
     if !root.is_dir() {
-        eprintln!("setup: fetching lvm2 and mdadm");
+        eprintln!("setup: fetching lvm2, mdadm and cryptsetup");
         let partial = root.with_extension("partial");
         setup::start_afresh(&partial)?;
         for package in PACKAGES {
@@ -132,7 +139,10 @@ pub fn volume_tools() -> Result<[PathBuf; 2]> {
         }
         fs::rename(&partial, &root)?;
     }
-    Ok(["lvm", "mdadm"].map(|name| root.join("sbin").join(name)))
+    Ok(names
+        .iter()
+        .map(|name| root.join("sbin").join(name))
+        .collect())
 }
 
 /// A program and the libraries that it links to, each at its place in a guest.

@@ -50,6 +50,7 @@ pub mod scene;
 pub mod server;
 pub mod setup;
 pub mod side_by_side;
+pub mod stack;
 pub mod vlan;
 pub mod vm;
 pub mod wire;
