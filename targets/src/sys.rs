@@ -149,38 +149,70 @@ pub(crate) fn md_stop(fd: impl AsFd) {
 /// `SYNC_FILE_RANGE_WRITE`: begin to write out what is dirty in the range, and do not wait for it.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const WRITE: usize = 2;
+/// `SYNC_FILE_RANGE_WAIT_BEFORE`, `_WRITE` and `_WAIT_AFTER`: nothing of the range is dirty or under way afterwards.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const WRITE_AND_WAIT: usize = 7;
 
 /// Asks the kernel to begin with writing a stretch of a file to the disk. It is advice: where it cannot be followed the
-/// kernel writes in its own time.
+/// kernel writes in its own time, and says what went wrong when it is waited for.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) fn begin_write_out(fd: impl AsFd, start: u64, len: NonZeroU64) {
+    let _ = file_range(fd, start, len, WRITE);
+}
+
+/// Waits until a stretch of a file is on its way out of the page cache.
+///
+/// # Errors
+/// It could not be written: the kernel says so once, here or at the next sync. That it cannot wait is none.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) fn wait_for_write_out(fd: impl AsFd, start: u64, len: NonZeroU64) -> Result<(), Errno> {
+    match file_range(fd, start, len, WRITE_AND_WAIT) {
+        Err(Errno::INVAL | Errno::SPIPE | Errno::NOSYS | Errno::INTR) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn file_range(fd: impl AsFd, start: u64, len: NonZeroU64, flags: usize) -> Result<(), Errno> {
     let (Ok(fd), Ok(start), Ok(len)) = (
         usize::try_from(fd.as_fd().as_raw_fd()),
         usize::try_from(start),
         usize::try_from(len.get()),
     ) else {
-        return;
+        return Err(Errno::INVAL);
     };
     // SAFETY: sync_file_range takes four integers, reads and writes no memory of ours, and `fd` is open for as long as the
     // borrow that it came from.
-    unsafe { sync_file_range(fd, start, len, WRITE) };
+    let result = unsafe { sync_file_range(fd, start, len, flags) };
+    match i32::try_from(result) {
+        Ok(0) => Ok(()),
+        Ok(negative) => Err(Errno::from_raw_os_error(negative.saturating_neg())),
+        Err(_) => Err(Errno::INVAL),
+    }
 }
 
 /// Elsewhere the system call has other numbers or splits its arguments; the kernel writes in its own time.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn begin_write_out(_: impl AsFd, _: u64, _: NonZeroU64) {}
 
+/// Elsewhere nobody waits before the sync at the end.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn wait_for_write_out(_: impl AsFd, _: u64, _: NonZeroU64) -> Result<(), Errno> {
+    Ok(())
+}
+
 /// # Safety
 /// The arguments are those of the system call; nothing else of the process is touched.
 ///
 /// Source: Linux 6.12 `arch/x86/entry/syscalls/syscall_64.tbl`; System V ABI for AMD64, appendix A.2.1.
 #[cfg(target_arch = "x86_64")]
-unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
+unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) -> isize {
+    let result: isize;
     // SAFETY: the kernel keeps all registers but rax, rcx and r11, and touches no memory of the process.
     unsafe {
         core::arch::asm!(
             "syscall",
-            inlateout("rax") 277_usize => _,
+            inlateout("rax") 277_isize => result,
             in("rdi") fd,
             in("rsi") start,
             in("rdx") len,
@@ -190,6 +222,7 @@ unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
             options(nostack, preserves_flags),
         );
     }
+    result
 }
 
 /// # Safety
@@ -197,19 +230,21 @@ unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
 ///
 /// Source: Linux 6.12 `include/uapi/asm-generic/unistd.h`; the kernel keeps every register but x0.
 #[cfg(target_arch = "aarch64")]
-unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) {
+unsafe fn sync_file_range(fd: usize, start: usize, len: usize, flags: usize) -> isize {
+    let result: isize;
     // SAFETY: the kernel keeps all registers but x0, and touches no memory of the process.
     unsafe {
         core::arch::asm!(
             "svc 0",
             in("x8") 84_usize,
-            inlateout("x0") fd => _,
+            inlateout("x0") fd => result,
             in("x1") start,
             in("x2") len,
             in("x3") flags,
             options(nostack),
         );
     }
+    result
 }
 
 /// The processor has instructions for AES and for the hash of GCM.
