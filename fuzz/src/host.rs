@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use age::{CHUNK_BYTES, Header, Identity, Recipient, TAG_BYTES, Writing};
 use collector::crc::crc32;
 use collector::raw::{self, CONTROL_BYTES, Control, Part, State, Stored};
 use config::{CollectOptions, NetworkSpec};
@@ -37,6 +38,60 @@ pub(crate) fn record_seeds() -> Vec<Vec<u8>> {
         "the sample is a record"
     );
     vec![sample().as_bytes().to_vec()]
+}
+
+/// The secret half of the key that the seeds are encrypted to.
+const KEY: &str = "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0";
+
+/// An encrypted file: its header, what of it a key opens, and a key as text.
+pub(crate) fn encrypted(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        if let Ok(key) = text.parse::<Recipient>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        let _ = text.parse::<Identity>();
+    }
+    let Ok(header) = Header::parse(data) else {
+        return;
+    };
+    let chunks = data
+        .get(header.bytes()..)
+        .expect("a header ends in the file");
+    let identity: Identity = KEY.parse().expect("a key");
+    let Ok(mut opened) = header.unlock(&[identity]) else {
+        return;
+    };
+    for chunk in chunks.chunks(CHUNK_BYTES + TAG_BYTES) {
+        let Some(length) = chunk.len().checked_sub(TAG_BYTES) else {
+            return;
+        };
+        let (body, tag) = chunk.split_at(length);
+        if opened.open(true, &mut body.to_vec(), tag).is_err() {
+            opened.pass();
+        }
+    }
+}
+
+pub(crate) fn encrypted_seeds() -> Vec<Vec<u8>> {
+    let identity: Identity = KEY.parse().expect("a key");
+    let keys = [identity.recipient(); 2];
+    let file = |count: usize| {
+        let mut number = 0;
+        let begun = Writing::begin(&keys[..count], &mut || {
+            number += 1;
+            [number; 32]
+        });
+        let begun = begun.expect("few keys");
+        let mut chunks = begun.chunks;
+        let mut body = *b"KDUMP   ";
+        let tag = chunks.seal(true, &mut body).expect("the first chunk");
+        let seed = [&begun.front[..], &body, &tag].concat();
+        let header = Header::parse(&seed).expect("a header");
+        assert!(header.unlock(&[identity.clone()]).is_ok(), "a file of ours");
+        seed
+    };
+    let text = [KEY.to_owned(), keys[0].to_string()].map(String::into_bytes);
+    [file(1), file(2)].into_iter().chain(text).collect()
 }
 
 /// The lines of a network, of an attempt's `core_collector`, and levels.

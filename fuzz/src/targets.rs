@@ -108,6 +108,11 @@ pub const TARGETS: &[Target] = &[
         seeds: host::record_seeds,
     },
     Target {
+        name: "age",
+        run: host::encrypted,
+        seeds: host::encrypted_seeds,
+    },
+    Target {
         name: "words",
         run: host::words,
         seeds: host::words_seeds,
