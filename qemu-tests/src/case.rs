@@ -150,7 +150,9 @@ impl Capture {
         proof::raw_is_good(&device, &self.known(), self.crash, self.machine.work())
     }
 
-    fn known(&self) -> Known<'_> {
+    /// What is known of the dump.
+    #[must_use]
+    pub fn known(&self) -> Known<'_> {
         Known {
             ram: self
                 .ram

@@ -28,6 +28,7 @@ pub mod crash;
 pub mod cycle;
 pub mod debian;
 pub mod disk;
+pub mod encrypted;
 pub mod errand;
 pub mod faults;
 pub mod foreign;

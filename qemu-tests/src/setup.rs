@@ -55,6 +55,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("rpmbuild", "rpm"),
     ("debootstrap", "debootstrap"),
     ("unshare", "util-linux"),
+    ("age", "age"),
+    ("age-keygen", "age"),
     // libFuzzer is C++.
     ("c++", "g++"),
 ];

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use qemu_tests::crash::Crash;
 use qemu_tests::cycle::Outcome;
+use qemu_tests::encrypted::{self, Key};
 use qemu_tests::machine::Machine;
 use qemu_tests::peer::{Server as Peer, Setup};
 use qemu_tests::proof::{self, Known};
@@ -16,12 +17,17 @@ use qemu_tests::wire;
 
 /// Panics a machine whose dump goes to `peer`.
 fn capture(name: &str, peer: &Peer) -> Result<(Machine, Outcome)> {
+    capture_with(name, peer, "")
+}
+
+/// The same with more lines in `kdump.conf`.
+fn capture_with(name: &str, peer: &Peer, lines: &str) -> Result<(Machine, Outcome)> {
     let kernel = setup::kernel(Flavour::Cloud6_1)?;
     let machine = Machine::new(name)?;
     fs::write(machine.host_root().join("kdump.network"), wire::NETWORK)?;
     peer.make_known_to(&machine.host_root())?;
     let conf = format!(
-        "ssh {}\npath {}\nfailure_action reboot\n",
+        "ssh {}\npath {}\nfailure_action reboot\n{lines}",
         peer.target(),
         peer.folder.join("root").display()
     );
@@ -79,6 +85,39 @@ fn a_dump_by_sftp_is_whole_and_opens() -> Result<()> {
         "no panic in the saved log"
     );
     machine.clean_up()
+}
+
+#[test]
+#[ignore = "runs under --full: not tried yet"]
+fn an_encrypted_dump_opens_by_sftp_and_by_cat() -> Result<()> {
+    for (name, lines) in [
+        ("ssh-encrypted-sftp", vec![]),
+        (
+            "ssh-encrypted-cat",
+            vec!["Subsystem other /bin/false".to_owned()],
+        ),
+    ] {
+        let peer = Peer::start(&Setup {
+            lines,
+            ..Setup::open_ssh()
+        })?;
+        let key = Key::make(&peer.folder.join("reader-key"))?;
+        let line = format!("encrypt_to {}\n", key.public);
+        let (machine, outcome) = capture_with(name, &peer, &line)?;
+        let panic_line = Crash::Sysrq.panic_line();
+        encrypted::nothing_shows(&outcome, panic_line, &[])?;
+        let (folder, _) = dump_in(&peer.folder.join("root"))?;
+        let kernel = setup::kernel(Flavour::Cloud6_1)?;
+        encrypted::opens(
+            &folder,
+            &key,
+            &Known::of(&kernel),
+            panic_line,
+            machine.work(),
+        )?;
+        machine.clean_up()?;
+    }
+    Ok(())
 }
 
 #[test]

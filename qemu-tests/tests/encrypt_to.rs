@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `encrypt_to` on disks of the machine, in real captures; ssh has its own in `ssh.rs`.
+
+use std::fs;
+
+use anyhow::Result;
+use qemu_tests::case::Case;
+use qemu_tests::crash::Crash;
+use qemu_tests::disk::Ext;
+use qemu_tests::encrypted::{self, Key};
+use qemu_tests::machine::{Content, DiskPlan};
+use qemu_tests::proof::save_raw;
+use qemu_tests::saved::Saved;
+use qemu_tests::setup::Flavour;
+use qemu_tests::vm::target_folder;
+
+#[test]
+#[ignore = "runs under --full: not tried yet"]
+fn an_encrypted_dump_on_ext4_opens_page_by_page() -> Result<()> {
+    let key = Key::make(&target_folder().join("keys/ext4"))?;
+    let conf = format!("ext4 NODE\nencrypt_to {}\ndefault reboot\n", key.public);
+    let case = Case {
+        page_exact: Some(31),
+        ..Case::new(
+            "encrypted-ext4",
+            Flavour::Cloud6_1,
+            DiskPlan::virtio(Content::Ext(Ext::new("ext4", 256))),
+            &conf,
+        )
+    };
+    let capture = case.capture()?;
+    encrypted::only_attempt_saved(&capture.outcome)?;
+    let filesystem = capture.target.filesystem();
+    filesystem.check()?;
+    let saved = Saved::only(
+        &filesystem,
+        "/var/crash",
+        &capture.machine.work().join("out"),
+    )?;
+    saved.check_modes()?;
+    let mut files = Vec::new();
+    for name in encrypted::NAMES {
+        files.push((name, fs::read(saved.file(name))?));
+    }
+    let bytes: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(name, file)| (*name, &file[..]))
+        .collect();
+    let panic_line = Crash::Sysrq.panic_line();
+    encrypted::nothing_shows(&capture.outcome, panic_line, &bytes)?;
+    encrypted::opens(
+        &saved.folder,
+        &key,
+        &capture.known(),
+        panic_line,
+        capture.machine.work(),
+    )?;
+    capture.clean_up()
+}
+
+#[test]
+#[ignore = "runs under --full: not tried yet"]
+fn an_encrypted_raw_dump_is_recovered_and_opens() -> Result<()> {
+    let key = Key::make(&target_folder().join("keys/raw"))?;
+    let conf = format!("raw NODE\nencrypt_to {}\ndefault reboot\n", key.public);
+    let case = Case::new(
+        "encrypted-raw",
+        Flavour::Cloud6_1,
+        DiskPlan::virtio(Content::Blank(256)),
+        &conf,
+    );
+    let capture = case.capture()?;
+    encrypted::only_attempt_saved(&capture.outcome)?;
+    let work = capture.machine.work();
+    let device = work.join("device");
+    capture
+        .target
+        .copy_content(&device, capture.target.size_bytes)?;
+    let panic_line = Crash::Sysrq.panic_line();
+    encrypted::nothing_shows(
+        &capture.outcome,
+        panic_line,
+        &[("the disk", &fs::read(&device)?)],
+    )?;
+    let said = save_raw(&device, &work.join("recovered"))?;
+    assert!(said.contains(": complete dump saved to "), "{said}");
+    let saved = Saved::only_in(&work.join("recovered"))?;
+    saved.check_modes()?;
+    encrypted::opens(&saved.folder, &key, &capture.known(), panic_line, work)?;
+    capture.clean_up()
+}
