@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Result, ensure};
 use qemu_tests::artifacts;
-use qemu_tests::disk;
-use qemu_tests::machine::Machine;
+use qemu_tests::disk::{self, Ext};
+use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::run::stdout;
 use qemu_tests::setup::{self, Flavour};
 use qemu_tests::stack::{Built, Stack, UUID};
@@ -126,6 +127,33 @@ fn an_encrypted_file_system() -> Result<()> {
     is_kept_secret(&built, &conf(""))?;
     let outcome = built.capture(&conf(""))?;
     built.saved(&outcome, "/var/crash", None)?;
+    built.machine.clean_up()
+}
+
+#[test]
+fn a_disk_that_was_encrypted_anew_leads_to_the_next_target() -> Result<()> {
+    let make = encrypt("/dev/vda", LUKS2, 64);
+    let describe = describe(0, "/dev/vda", &filesystem());
+    let stack = on_a_disk("luks-anew", &make, &describe);
+    let mut built = stack.build()?;
+    give_key(&built.machine, 64)?;
+    let second = built
+        .machine
+        .add(&DiskPlan::virtio(Content::Ext(Ext::new("ext3", 256))))?;
+    let conf = conf(&format!("ext3 {}\n", second.node));
+    let cycle = built.cycle(&conf)?;
+    // The same UUID, and another volume key.
+    let again = format!(
+        "do_luks luksFormat --uuid {LUKS_UUID} {LUKS2} --key-size 512 --pbkdf-force-iterations 1000 /dev/vda\n"
+    );
+    let images: Vec<&Path> = built.images().iter().map(PathBuf::as_path).collect();
+    stack.errand("luks-anew-again", built.kernel(), &again, &images)?;
+    let outcome = cycle.run()?;
+    outcome.line(
+        "kdump: attempt 1 of 2 failed: putting crypt together: its LUKS header is not the one of which the image has the volume \
+         key; rebuild the kdump image; next: attempt 2",
+    )?;
+    outcome.line("kdump: attempt 2 of 2 done: ")?;
     built.machine.clean_up()
 }
 
