@@ -303,8 +303,11 @@ impl Server {
     /// # Errors
     /// As [`Server::signal_sessions`].
     pub fn signal(&self, signal: &str) -> Result<()> {
+        // Looked for first: what has lost its parent is below nobody.
+        let sessions = below_process(self.pid())?;
         signal_all(&[self.pid()], signal);
-        self.signal_sessions(signal)
+        signal_all(&sessions, signal);
+        Ok(())
     }
 }
 

@@ -180,7 +180,8 @@ impl Servers {
     pub fn refuse(&mut self) -> Result<()> {
         for pid in below_process(self.child.id())? {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if name.starts_with("ganesha") || name.starts_with("rpcbind") {
+            // With the last of them the network would go.
+            if name.starts_with("ganesha") {
                 signal_all(&[pid], "KILL");
             }
         }

@@ -214,7 +214,7 @@ impl fmt::Display for RecordError<'_> {
             Self::Version(version) => {
                 write!(
                     f,
-                    "record version {version}, but this init reads version {VERSION}; rebuild the image"
+                    "record version {version}, but this init reads version {VERSION}"
                 )
             }
             Self::Keyword(line, word) => write!(f, "record line {line}: unexpected keyword {word}"),

@@ -171,7 +171,9 @@ impl Ground {
         let out = self.machine.work().join("first");
         let folder = match &self.target {
             Target::Disk(made) => return Saved::all(&made.filesystem(), "/var/crash", &out),
-            Target::Nfs(servers) => servers.seen().join("var/crash"),
+            // What has ended has no view of its own any more.
+            Target::Nfs(servers) if servers.seen().is_dir() => servers.seen().join("var/crash"),
+            Target::Nfs(servers) => servers.export().join("var/crash"),
             Target::Ssh(peer) => in_peer(peer).join("crash"),
         };
         Saved::below(&folder)
@@ -401,7 +403,8 @@ fn disk(
             ext.size_mib = 64;
             ext.make(&sized)?;
             let room = room(percent, dump_bytes);
-            let full = free_bytes(&sized)?.saturating_sub(room);
+            // Folders and the list of the file's own blocks take some, too.
+            let full = free_bytes(&sized)?.saturating_sub(room + (64 << 10));
             fs::create_dir_all(&crash_folder)?;
             fs::write(content.join("full"), vec![0xa5; usize::try_from(full)?])?;
             ext.content = Some(&content);

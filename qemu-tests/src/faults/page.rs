@@ -61,7 +61,7 @@ pub fn table(results: &[Value], date: &str) -> String {
         .collect();
     format!(
         "# Faults at capture\n\n\
-         Written by `cargo verify --full` on {date}: {passed} cells as they must be, {failed} not, {missing} did not run.\n\n\
+         Written by `cargo verify --table` on {date}: {passed} cells as they must be, {failed} not, {missing} did not run.\n\n\
          A cell is one panic of a real kernel in QEMU with one fault, and what came of it: the complete dump at the target,\n\
          the complete dump at the next target (an ext3 on another disk), an incomplete dump that says so where there is no\n\
          other target, or a restart where no dump can be had. Complete dumps were read by makedumpfile and held against the\n\

@@ -357,7 +357,11 @@ pub const ROWS: &[Row] = &[
         fault: "image_truncated",
         how: "the last third of the image is missing",
         inject: Inject::ImageTruncated,
-        cells: &[at(Ext, Restart, "Kernel panic - not syncing: ")],
+        cells: &[at(
+            Ext,
+            Restart,
+            "VFS: Unable to mount root fs|No working init found|kdump: /etc/kdump.record: ",
+        )],
     },
     Row {
         fault: "record_of_another_version",
