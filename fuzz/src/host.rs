@@ -7,6 +7,8 @@ use age::{CHUNK_BYTES, Header, Identity, Recipient, TAG_BYTES, Writing};
 use collector::crc::crc32;
 use collector::raw::{self, CONTROL_BYTES, Control, Part, State, Stored};
 use config::{CollectOptions, NetworkSpec};
+use sha2::{Digest as _, Sha256};
+use targets::layer::luks;
 use targets::layer::lvm::{Group, LvmError, PhysicalVolume};
 use targets::layer::md::Member;
 use targets::ssh::{UserKey, known_hosts};
@@ -275,6 +277,71 @@ pub(crate) fn md_seeds() -> Vec<Vec<u8>> {
     let seeds = md_base(0).seeds();
     (0..3)
         .flat_map(|place| seeds.iter().map(move |seed| [&[place][..], seed].concat()))
+        .collect()
+}
+
+/// What a LUKS2 header has besides its binary part.
+const LUKS_JSON: &[u8] = br#"{"keyslots":{"0":{"type":"luks2","key_size":64,"kdf":{"type":"argon2id","salt":"AA\/="}}},"tokens":{},
+    "segments":{"0":{"type":"crypt","offset":"16777216","size":"dynamic","iv_tweak":"0","encryption":"aes-xts-plain64","sector_size":512}},
+    "digests":{"0":{"type":"pbkdf2","keyslots":["0"],"segments":["0"],"hash":"sha256","iterations":1000,"salt":"c2FsdA==","digest":"c2FsdA=="}},
+    "config":{"json_size":"12288","keyslots_size":"16744448","requirements":{"mandatory":[]}}}"#;
+const LUKS_BYTES: usize = 16 << 10;
+
+/// A LUKS header of this version.
+fn luks_base(version: u8) -> Base {
+    let mut bytes = vec![0; LUKS_BYTES];
+    bytes[..8].copy_from_slice(&[b'L', b'U', b'K', b'S', 0xba, 0xbe, 0, version]);
+    let uuid = b"0c9df1f6-2f4c-4a6f-8a2f-6d8f0d6e1c11";
+    bytes[168..168 + uuid.len()].copy_from_slice(uuid);
+    let fields: &[(usize, &[u8])] = match version {
+        1 => &[
+            (8, b"aes"),
+            (40, b"xts-plain64"),
+            (72, b"sha256"),
+            (104, &[0, 0, 16, 0]),
+            (112, &[1]),
+            (164, &[0, 0, 3, 232]),
+        ],
+        _ => &[(14, &[0x40]), (72, b"sha256"), (4096, LUKS_JSON)],
+    };
+    for (at, field) in fields {
+        bytes[*at..at + field.len()].copy_from_slice(field);
+    }
+    let parts = vec![(0, 592), (4096, 4096 + LUKS_JSON.len())];
+    Base { bytes, parts }
+}
+
+/// A LUKS header that is changed, and has a right checksum again; the first byte says of which version.
+pub(crate) fn luks(data: &[u8]) {
+    let Some((&version, changes)) = data.split_first() else {
+        return;
+    };
+    let mut bytes = luks_base(1 + version % 2).changed(changes);
+    bytes[448..512].fill(0);
+    let sum = Sha256::digest(&bytes);
+    bytes[448..480].copy_from_slice(&sum);
+    if let Ok(header) = luks::Header::read(&mut Bytes(&bytes), &mut vec![0; LUKS_BYTES]) {
+        let digest = header.digest.to_string();
+        let recorded = header.recorded(64, &digest);
+        assert!(header.is_as(&recorded));
+        // What is read of a disk is a line that the record's strict reader takes.
+        let line = format!("luks {recorded} crypt");
+        let layer = config::Layer::Luks {
+            luks: recorded,
+            name: "crypt",
+        };
+        assert_eq!(config::Layer::parse(&line), Some(layer), "{line}");
+    }
+}
+
+pub(crate) fn luks_seeds() -> Vec<Vec<u8>> {
+    (0..2)
+        .flat_map(|version| {
+            let seeds = luks_base(1 + version).seeds();
+            seeds
+                .into_iter()
+                .map(move |seed| [&[version][..], &seed].concat())
+        })
         .collect()
 }
 

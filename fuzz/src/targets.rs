@@ -138,6 +138,11 @@ pub const TARGETS: &[Target] = &[
         seeds: host::md_seeds,
     },
     Target {
+        name: "luks",
+        run: host::luks,
+        seeds: host::luks_seeds,
+    },
+    Target {
         name: "raw_dump",
         run: host::raw_dump,
         seeds: host::raw_dump_seeds,
