@@ -131,6 +131,31 @@ fn an_encrypted_file_system() -> Result<()> {
 }
 
 #[test]
+fn a_logical_volume_on_an_encrypted_disk_is_the_root_file_system_on_6_12() -> Result<()> {
+    let make = encrypt("/dev/vda", LUKS2, 64)
+        + "do_lvm pvcreate /dev/mapper/crypt\n\
+           do_lvm vgcreate vg0 /dev/mapper/crypt\n\
+           do_lvm lvcreate -Z n -W n -l 49 -n dumps vg0\n";
+    let describe = describe(0, "/dev/vda", "fstype=LVM2_member uuid=x")
+        + &describe(1, "/dev/dm-0", &filesystem());
+    let stack = Stack {
+        flavour: Flavour::Cloud6_12,
+        disks_mib: &[220],
+        tools: &["cryptsetup", "lvm"],
+        start: "do_luks open /dev/vda crypt\ndo_lvm vgchange -a y vg0\n",
+        device: "/dev/mapper/vg0-dumps",
+        ..on_a_disk("lvm-on-luks", &make, &describe)
+    };
+    let built = stack.build()?;
+    give_key(&built.machine, 64)?;
+    built.machine.mount_root_node("/dev/dm-1", "ext4")?;
+    let conf = format!("path /dumps\nluks_volume_key UUID={LUKS_UUID} /root/luks.key\n");
+    let outcome = built.capture(&conf)?;
+    built.saved(&outcome, "/dumps", None)?;
+    built.machine.clean_up()
+}
+
+#[test]
 fn a_disk_that_was_encrypted_anew_leads_to_the_next_target() -> Result<()> {
     let make = encrypt("/dev/vda", LUKS2, 64);
     let describe = describe(0, "/dev/vda", &filesystem());
@@ -154,6 +179,35 @@ fn a_disk_that_was_encrypted_anew_leads_to_the_next_target() -> Result<()> {
          key; rebuild the kdump image; next: attempt 2",
     )?;
     outcome.line("kdump: attempt 2 of 2 done: ")?;
+    built.machine.clean_up()
+}
+
+#[test]
+fn an_older_luks_on_a_logical_volume() -> Result<()> {
+    // The first volume of a group begins behind the metadata, where the builder reads the header.
+    const FIRST_EXTENT: u64 = 1 << 20;
+    let make = "do_lvm pvcreate /dev/vda\n\
+                do_lvm vgcreate vg0 /dev/vda\n\
+                do_lvm lvcreate -Z n -W n -l 50 -n secret vg0\n"
+        .to_owned()
+        + &encrypt(
+            "/dev/mapper/vg0-secret",
+            "--type luks1 --cipher aes-cbc-essiv:sha256",
+            32,
+        );
+    let content = format!("fstype=crypto_LUKS uuid={LUKS_UUID}");
+    let describe = describe(0, "/dev/vda", &content) + &describe(1, "/dev/dm-0", &filesystem());
+    let stack = Stack {
+        tools: &["cryptsetup", "lvm"],
+        start: "do_lvm vgchange -a y vg0\ndo_luks open /dev/mapper/vg0-secret crypt\n",
+        ..on_a_disk("luks-on-lvm", &make, &describe)
+    };
+    let built = stack.build()?;
+    give_key(&built.machine, 32)?;
+    let header = built.machine.host_root().join("dev/dm-0");
+    disk::copy_sparse(&built.images()[0], FIRST_EXTENT, &header, 0, 4096)?;
+    let outcome = built.capture(&conf(""))?;
+    built.saved(&outcome, "/var/crash", None)?;
     built.machine.clean_up()
 }
 
