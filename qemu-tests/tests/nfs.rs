@@ -3,9 +3,11 @@
 //! to DHCP. Servers and wires that fail are in `faults.rs`.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use qemu_tests::cycle::{Cycle, Outcome};
 use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::proof::{self, Known};
@@ -126,6 +128,72 @@ fn version_4_with_an_address_of_dhcp_and_a_card_of_another_name() -> Result<()> 
     outcome.line("network: enp0s8 of the host is eth0 here")?;
     outcome.line("10.0.2.15/24 for 86400 s from the DHCP server 10.0.2.2")?;
     Ok(())
+}
+
+/// Answers every question for an IPv4 address with QEMU's name for the host, and others with none.
+const NAME_SERVER: &str = r#"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 53))
+print("ready", flush=True)
+while True:
+    q, peer = s.recvfrom(512)
+    end = q.index(0, 12) + 5
+    good = q[end - 4:end - 2] == b"\0\1"
+    r = q[:2] + b"\x81\x80\0\1" + (b"\0\1" if good else b"\0\0") + b"\0\0\0\0" + q[12:end]
+    if good:
+        r += b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton("10.0.2.2")
+    s.sendto(r, peer)
+"#;
+
+#[test]
+fn a_server_that_moved_is_found_by_its_name() -> Result<()> {
+    let name = "nfs-moved";
+    let kernel = setup::kernel(Flavour::Cloud6_1)?;
+    let servers = Servers::nfs(name)?;
+    let mut name_server = KilledAtEnd(
+        setup::program("setpriv")?
+            .args(["--pdeathsig", "KILL", "--", "nsenter", "--net", "--target"])
+            .arg(servers.namespace().to_string())
+            .args(["python3", "-c", NAME_SERVER])
+            .stdout(Stdio::piped())
+            .spawn()?,
+    );
+    let mut ready = String::new();
+    BufReader::new(name_server.0.stdout.take().context("no output")?).read_line(&mut ready)?;
+    ensure!(ready == "ready\n", "the name server did not start");
+
+    let mut net = by_dhcp();
+    net.description += "nameserver 10.0.2.2\n";
+    net.fstab = format!("nas:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n");
+    let conf = format!("nfs nas:{PSEUDO}\ndefault reboot\n");
+    let mut machine = Machine::new(name)?;
+    machine.add(&DiskPlan::virtio(Content::Blank(16)))?;
+    let host = machine.host_root();
+    fs::write(host.join("kdump.network"), &net.description)?;
+    fs::write(host.join("etc/fstab"), &net.fstab)?;
+    // Where it was when the image was built: nobody is there any more.
+    fs::write(host.join("etc/hosts"), "10.0.2.77 nas\n")?;
+    let mut cycle = machine.cycle(&kernel, &conf)?;
+    cycle.memory_mib = 512;
+    cycle.qemu = net.qemu.iter().map(Into::into).collect();
+    cycle.namespace = Some(servers.namespace());
+    let outcome = cycle.run()?;
+    outcome.line("nas is 10.0.2.2")?;
+    outcome.line("kdump: attempt 1 of 1 done: ")?;
+    check(&servers.export(), &kernel, "10.0.2.15", machine.work())?;
+    machine.clean_up()?;
+    servers.clean_up()
+}
+
+/// A process that does not outlive the test.
+struct KilledAtEnd(Child);
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
