@@ -20,8 +20,11 @@ const RAX: usize = 10 * 8;
 pub(crate) struct Fault {
     /// The how-manieth process, PID 1 being 0.
     pub(crate) process: usize,
-    /// The how-manieth call of it.
-    pub(crate) place: usize,
+    /// The call's number.
+    pub(crate) call: i64,
+    /// The how-manieth of these in the process, counted from 0: of all calls it would differ from run to run, as what is waited
+    /// for comes sooner or later.
+    pub(crate) nth: usize,
     pub(crate) errno: i32,
 }
 
@@ -43,8 +46,8 @@ pub(crate) struct Run {
     /// The numbers of the calls of each process, in the order in which the processes began.
     pub(crate) calls: Vec<Vec<i64>>,
     pub(crate) end: End,
-    /// The call that failed, where it was reached.
-    pub(crate) struck: Option<i64>,
+    /// The call that was to fail was made.
+    pub(crate) struck: bool,
 }
 
 struct Process {
@@ -108,7 +111,7 @@ fn follow(first: i32, fault: Option<&Fault>) -> Run {
     let mut run = Run {
         calls: Vec::new(),
         end: End::Ended,
-        struck: None,
+        struck: false,
     };
     let mut processes: HashMap<i32, Process> = HashMap::new();
     let mut pid1 = None;
@@ -154,10 +157,11 @@ fn follow(first: i32, fault: Option<&Fault>) -> Run {
                 let calls = &mut run.calls[process.number];
                 calls.push(call);
                 let strikes = fault.is_some_and(|fault| {
-                    fault.process == process.number && fault.place + 1 == calls.len()
+                    let made = || calls.iter().filter(|made| **made == call).count();
+                    fault.process == process.number && fault.call == call && fault.nth + 1 == made()
                 });
                 if strikes && let Some(fault) = fault {
-                    run.struck = Some(call);
+                    run.struck = true;
                     process.answer = Some(-i64::from(fault.errno));
                 } else if call == libc::SYS_reboot {
                     run.end = End::Rebooted;
