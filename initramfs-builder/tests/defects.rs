@@ -7,19 +7,19 @@
 //! |---|---|---|
 //! | 1 | a filter that fails behind a pipe counts as a dump | there is no pipe: the name changes after the last sync; `init` `hook.rs`, `how_a_program_ends_is_told`, and in QEMU `hooks.rs`, `an_emergency_has_its_hooks_…` |
 //! | 2 | a command for a failure is split at its blanks | here: [`a_command_reaches_its_program_word_by_word`] |
-//! | 3 | after a directory that cannot be made the save goes on | the first error ends the attempt; QEMU `failure.rs`, `metadata_that_makes_no_sense` |
-//! | 4 | a mount that failed is not noticed, the dump fills memory | QEMU `nfs.rs`, `nobody_serves_then_the_next_target` |
+//! | 3 | after a directory that cannot be made the save goes on | the first error ends the attempt; QEMU `table.rs` of the faults, `path_is_a_loop` |
+//! | 4 | a mount that failed is not noticed, the dump fills memory | QEMU `table.rs` of the faults, `server_refuses` |
 //! | 5 | a raw target named by its label cannot be built | here: [`a_raw_target_may_be_named_by_any_tag_it_has`] |
 //! | 6 | a status that was never set decides what follows | `init` `plan.rs`: what follows is a table of outcomes |
 //! | 7 | `-F` and `-E` are looked for anywhere in the line | here: [`options_are_words_and_not_letters_anywhere`] |
 //! | 8 | with a failure action the log of the failure is not saved | each attempt saves the log as far as it is, a failed one too; QEMU `scene.rs`, `second_attempt_has_it` |
 //! | 9 | a remote file gets its name before it is synced | `qemu-tests` `ssh_client.rs`, `a_file_is_synced_before_it_gets_its_name_and_its_name_after_that`: what the server was asked for |
-//! | 10 | a raw target is not waited for | QEMU `failure.rs`, `a_device_that_comes_late_is_waited_for`; raw targets wait by the same code |
+//! | 10 | a raw target is not waited for | QEMU `table.rs` of the faults, `disk_late`, for a raw disk too |
 //! | 11 | the status of a pipe depends on which shell runs | there is no shell |
 //! | 12 | a raw dump that was cut short is dropped without a word | `collector` `save_raw.rs`, `a_cut_dump_is_saved_under_its_incomplete_name`; QEMU `raw.rs`, `a_disk_that_fails_midway_leaves_what_it_took` |
 //! | 13 | a raw target with a file system on it is only warned about | here: [`a_raw_target_that_holds_something_is_refused`] |
 //! | 14 | a `#` cuts a value inside quotes | here: [`a_hash_inside_quotes_or_a_word_is_part_of_the_value`] |
-//! | 15 | room is compared with all memory at build time, and never again | QEMU `failure.rs`, `a_full_disk_keeps_what_fitted_under_its_incomplete_name`, and `raw.rs`, `a_disk_that_is_too_small_for_the_copy_is_not_touched` |
+//! | 15 | room is compared with all memory at build time, and never again | QEMU `table.rs` of the faults, `full_at_50`, and `raw.rs`, `a_disk_that_is_too_small_for_the_copy_is_not_touched` |
 //! | 16 | an estimate from compressed sizes and another kernel's modules | the plan has the sizes that are loaded: here [`the_plan_has_the_sizes_that_are_loaded`]; an estimate crashes a virtual machine with the image itself: QEMU `rehearsal.rs`, `an_estimate_lies_between_what_was_enough_and_what_was_not` |
 //! | 17 | one format is announced, another is written | here: [`the_plan_announces_what_the_record_says`] |
 //! | 18 | old dumps go before the new one is safe | QEMU `keep_dumps.rs`, `the_oldest_dumps_go_when_the_new_one_is_complete` |
@@ -149,12 +149,15 @@ fn every_row_names_tests_that_exist() {
                 continue;
             }
             named += 1;
-            let wanted = format!("fn {start}{}", if is_cut { "" } else { "(" });
+            // A test, or a row of the table of faults, each of which is one.
+            let test = format!("fn {start}{}", if is_cut { "" } else { "(" });
+            let fault = format!("fault: \"{start}\"");
             assert!(
-                sources(file)
-                    .iter()
-                    .any(|path| fs::read_to_string(path).unwrap().contains(&wanted)),
-                "{wanted} is not in any {file}: {row}"
+                sources(file).iter().any(|path| {
+                    let source = fs::read_to_string(path).unwrap();
+                    source.contains(&test) || source.contains(&fault)
+                }),
+                "{start} is not in any {file}: {row}"
             );
         }
         // What has no place here to be wrong in needs no test.

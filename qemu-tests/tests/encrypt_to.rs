@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `encrypt_to` on disks of the machine, in real captures; ssh has its own in `ssh.rs`.
+//! `encrypt_to` on disks of the machine and by NFS, in real captures; ssh has its own in `ssh.rs`.
 
 use std::fs;
 
@@ -8,14 +8,16 @@ use qemu_tests::case::Case;
 use qemu_tests::crash::Crash;
 use qemu_tests::disk::Ext;
 use qemu_tests::encrypted::{self, Key};
-use qemu_tests::machine::{Content, DiskPlan};
-use qemu_tests::proof::save_raw;
+use qemu_tests::machine::{Content, DiskPlan, Machine};
+use qemu_tests::proof::{Known, save_raw};
 use qemu_tests::saved::Saved;
-use qemu_tests::setup::Flavour;
+use qemu_tests::scene::Stage;
+use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
+use qemu_tests::setup::{self, Flavour};
 use qemu_tests::vm::target_folder;
+use qemu_tests::wire;
 
 #[test]
-#[ignore = "runs under --full: not tried yet"]
 fn an_encrypted_dump_on_ext4_opens_page_by_page() -> Result<()> {
     let key = Key::make(&target_folder().join("keys/ext4"))?;
     let conf = format!("ext4 NODE\nencrypt_to {}\ndefault reboot\n", key.public);
@@ -59,7 +61,6 @@ fn an_encrypted_dump_on_ext4_opens_page_by_page() -> Result<()> {
 }
 
 #[test]
-#[ignore = "runs under --full: not tried yet"]
 fn an_encrypted_raw_dump_is_recovered_and_opens() -> Result<()> {
     let key = Key::make(&target_folder().join("keys/raw"))?;
     let conf = format!("raw NODE\nencrypt_to {}\ndefault reboot\n", key.public);
@@ -88,4 +89,32 @@ fn an_encrypted_raw_dump_is_recovered_and_opens() -> Result<()> {
     saved.check_modes()?;
     encrypted::opens(&saved.folder, &key, &capture.known(), panic_line, work)?;
     capture.clean_up()
+}
+
+#[test]
+fn an_encrypted_dump_on_an_nfs_server_opens() -> Result<()> {
+    let kernel = setup::kernel(Flavour::Cloud6_1)?;
+    let servers = Servers::nfs("encrypted-nfs")?;
+    let machine = Machine::new("encrypted-nfs")?;
+    let key = Key::make(&machine.work().join("reader-key"))?;
+    let host = machine.host_root();
+    fs::write(host.join("kdump.network"), wire::NETWORK)?;
+    let fstab = format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n");
+    fs::write(host.join("etc/fstab"), fstab)?;
+    let conf = format!(
+        "nfs 10.0.2.2:{PSEUDO}\nencrypt_to {}\ndefault reboot\n",
+        key.public
+    );
+    let mut cycle = Stage::SMALL.cycle(&machine, &conf)?;
+    cycle.namespace = Some(servers.namespace());
+    wire::connect(&mut cycle);
+    let outcome = cycle.run()?;
+    encrypted::only_attempt_saved(&outcome)?;
+    let panic_line = Crash::Sysrq.panic_line();
+    encrypted::nothing_shows(&outcome, panic_line, &[])?;
+    let saved = Saved::only_in(&servers.export().join("var/crash"))?;
+    let known = Known::of(&kernel);
+    encrypted::opens(&saved.folder, &key, &known, panic_line, machine.work())?;
+    machine.clean_up()?;
+    servers.clean_up()
 }

@@ -88,7 +88,6 @@ fn a_dump_by_sftp_is_whole_and_opens() -> Result<()> {
 }
 
 #[test]
-#[ignore = "runs under --full: not tried yet"]
 fn an_encrypted_dump_opens_by_sftp_and_by_cat() -> Result<()> {
     for (name, lines) in [
         ("ssh-encrypted-sftp", vec![]),

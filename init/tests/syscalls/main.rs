@@ -34,7 +34,16 @@ mod trace;
 
 use root::Root;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use trace::{End, Fault, Run};
+
+/// A process that is traced holds every file that was open when it began, for all of its run; a build of init that another
+/// test is just writing could then not be started. So they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn my_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A run of what the calls that are to fail are taken from, without faults and with one processor.
 fn whole_run(root: &Root) -> Run {
@@ -116,6 +125,7 @@ fn faults(run: &Run) -> Vec<Fault> {
 
 #[test]
 fn each_call_fails_once_and_init_comes_to_its_end() {
+    let _turn = my_turn();
     let root = Root::make("each", env!("CARGO_BIN_EXE_init-local"), "");
     let run = whole_run(&root);
     let calls: usize = run.calls.iter().map(Vec::len).sum();
@@ -172,6 +182,7 @@ fn each_call_fails_once_and_init_comes_to_its_end() {
 /// console.
 #[test]
 fn an_encrypted_run_leaves_nothing_for_others() {
+    let _turn = my_turn();
     let key: age::Identity =
         "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0"
             .parse()

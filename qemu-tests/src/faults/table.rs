@@ -20,8 +20,8 @@ pub const ROWS: &[Row] = &[
         how: "the disk is not there",
         inject: Inject::Absent,
         cells: &[
-            at(Ext, Next, "failed: no device "),
-            at(Raw, Next, "failed: no device "),
+            at(Ext, Next, "attempt 1 of . failed: no device "),
+            at(Raw, Next, "attempt 1 of . failed: no device "),
         ],
     },
     Row {
@@ -35,11 +35,15 @@ pub const ROWS: &[Row] = &[
         how: "the disk takes no writes and says so (`read-only=on`)",
         inject: Inject::Disk(Fault::ReadOnly),
         cells: &[
-            at(Ext, Next, "failed: .*the device is read-only"),
+            at(
+                Ext,
+                Next,
+                "attempt 1 of . failed: .*the device is read-only",
+            ),
             at(
                 Raw,
                 Next,
-                "failed: .* is read-only; a raw dump needs to write to it",
+                "attempt 1 of . failed: .* is read-only; a raw dump needs to write to it",
             ),
         ],
     },
@@ -48,10 +52,10 @@ pub const ROWS: &[Row] = &[
         how: "no room: a full file system, a device of 1 MiB, a full tmpfs on the server",
         inject: Inject::Full(0),
         cells: &[
-            at(Ext, Next, "failed: .*ENOSPC"),
-            at(Raw, Next, "failed: "),
-            at(Nfs, Next, "failed: .*ENOSPC"),
-            at(Ssh, Next, "failed: .*ENOSPC"),
+            at(Ext, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(Raw, Next, "attempt 1 of . failed: "),
+            at(Nfs, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(Ssh, Next, "attempt 1 of . failed: .*ENOSPC"),
         ],
     },
     Row {
@@ -59,10 +63,10 @@ pub const ROWS: &[Row] = &[
         how: "room for half of what the dump has",
         inject: Inject::Full(50),
         cells: &[
-            at(Ext, Next, "failed: .*ENOSPC"),
-            at(Raw, Next, "failed: .*ENOSPC"),
-            at(Nfs, Next, "failed: .*ENOSPC"),
-            at(Ssh, Next, "failed: .*ENOSPC"),
+            at(Ext, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(Raw, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(Nfs, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(Ssh, Next, "attempt 1 of . failed: .*ENOSPC"),
         ],
     },
     Row {
@@ -70,10 +74,10 @@ pub const ROWS: &[Row] = &[
         how: "the same, and there is no other target",
         inject: Inject::Full(50),
         cells: &[
-            at(Ext, Partial, "failed: .*ENOSPC"),
-            at(Raw, Partial, "failed: .*ENOSPC"),
-            at(Nfs, Partial, "failed: .*ENOSPC"),
-            at(Ssh, Partial, "failed: .*ENOSPC"),
+            at(Ext, Partial, "attempt 1 of . failed: .*ENOSPC"),
+            at(Raw, Partial, "attempt 1 of . failed: .*ENOSPC"),
+            at(Nfs, Partial, "attempt 1 of . failed: .*ENOSPC"),
+            at(Ssh, Partial, "attempt 1 of . failed: .*ENOSPC"),
         ],
     },
     Row {
@@ -81,8 +85,8 @@ pub const ROWS: &[Row] = &[
         how: "room for 99 % of what the dump of the same guest had before",
         inject: Inject::Full(99),
         cells: &[
-            at(Ext, Next, "failed: .*ENOSPC"),
-            at(Raw, Next, "failed: .*ENOSPC"),
+            at(Ext, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(Raw, Next, "attempt 1 of . failed: .*ENOSPC"),
         ],
     },
     Row {
@@ -90,8 +94,8 @@ pub const ROWS: &[Row] = &[
         how: "the 8th write fails with EIO (QEMU `blkdebug`), and no other",
         inject: Inject::Disk(Fault::WritesFail(&[8])),
         cells: &[
-            at(Ext, Next, "failed: .*(EIO|EROFS)"),
-            at(Raw, Next, "failed: .*EIO"),
+            at(Ext, Next, "attempt 1 of . failed: .*(EIO|EROFS)"),
+            at(Raw, Next, "attempt 1 of . failed: .*EIO"),
         ],
     },
     Row {
@@ -99,8 +103,8 @@ pub const ROWS: &[Row] = &[
         how: "of the first 40 writes five fail with EIO, whose numbers a die chose: 6, 11, 13, 27, 38",
         inject: Inject::Disk(Fault::WritesFail(&[6, 11, 13, 27, 38])),
         cells: &[
-            at(Ext, Next, "failed: .*(EIO|EROFS)"),
-            at(Raw, Next, "failed: .*EIO"),
+            at(Ext, Next, "attempt 1 of . failed: .*(EIO|EROFS)"),
+            at(Raw, Next, "attempt 1 of . failed: .*EIO"),
         ],
     },
     Row {
@@ -108,8 +112,8 @@ pub const ROWS: &[Row] = &[
         how: "every write fails with EIO from some write on, the 17th (ext) and the 6th (raw)",
         inject: Inject::GoneFromAWriteOn,
         cells: &[
-            at(Ext, Next, "failed: .*(EIO|EROFS)"),
-            at(Raw, Next, "failed: .*EIO"),
+            at(Ext, Next, "attempt 1 of . failed: .*(EIO|EROFS)"),
+            at(Raw, Next, "attempt 1 of . failed: .*EIO"),
         ],
     },
     Row {
@@ -117,8 +121,16 @@ pub const ROWS: &[Row] = &[
         how: "a USB disk is pulled while the dump is written to it (QMP `device_del`)",
         inject: Inject::Unplugged,
         cells: &[
-            at(Ext, Next, "failed: .*(EIO|EROFS|ENODEV|ENXIO)"),
-            at(Raw, Next, "failed: .*(EIO|ENODEV|ENXIO|ENOSPC)"),
+            at(
+                Ext,
+                Next,
+                "attempt 1 of . failed: .*(EIO|EROFS|ENODEV|ENXIO)",
+            ),
+            at(
+                Raw,
+                Next,
+                "attempt 1 of . failed: .*(EIO|ENODEV|ENXIO|ENOSPC)",
+            ),
         ],
     },
     Row {
@@ -126,11 +138,15 @@ pub const ROWS: &[Row] = &[
         how: "the disk answers no more while the dump is written to it (QMP `block_set_io_throttle`)",
         inject: Inject::Stalls,
         cells: &[
-            at(Ext, Next, "failed: .* made no progress for 10 s; killed"),
+            at(
+                Ext,
+                Next,
+                "attempt 1 of . failed: .* made no progress for 10 s; killed",
+            ),
             at(
                 Raw,
                 Next,
-                "failed: .* made no progress for 10 s; killed, but it waits in the kernel and is left behind",
+                "attempt 1 of . failed: .* made no progress for 10 s; killed, but it waits in the kernel and is left behind",
             ),
         ],
     },
@@ -148,8 +164,12 @@ pub const ROWS: &[Row] = &[
         how: "nobody has the server's address",
         inject: Inject::ServerMissing,
         cells: &[
-            at(Nfs, Next, "failed: "),
-            at(Ssh, Next, "failed: .*(EHOSTUNREACH|ETIMEDOUT|took longer)"),
+            at(Nfs, Next, "attempt 1 of . failed: "),
+            at(
+                Ssh,
+                Next,
+                "attempt 1 of . failed: .*(EHOSTUNREACH|ETIMEDOUT|took longer)",
+            ),
         ],
     },
     Row {
@@ -157,8 +177,12 @@ pub const ROWS: &[Row] = &[
         how: "no service at the server's port",
         inject: Inject::ServerRefuses,
         cells: &[
-            at(Nfs, Next, "failed: .*no NFS server answers there"),
-            at(Ssh, Next, "failed: .*ECONNREFUSED"),
+            at(
+                Nfs,
+                Next,
+                "attempt 1 of . failed: .*no NFS server answers there",
+            ),
+            at(Ssh, Next, "attempt 1 of . failed: .*ECONNREFUSED"),
         ],
     },
     Row {
@@ -166,8 +190,12 @@ pub const ROWS: &[Row] = &[
         how: "the server takes the connection and says nothing (SIGSTOP before the panic)",
         inject: Inject::ServerSilent,
         cells: &[
-            at(Nfs, Next, "failed: opening the target took longer than "),
-            at(Ssh, Next, "failed: "),
+            at(
+                Nfs,
+                Next,
+                "attempt 1 of . failed: opening the target took longer than ",
+            ),
+            at(Ssh, Next, "attempt 1 of . failed: "),
         ],
     },
     Row {
@@ -175,8 +203,12 @@ pub const ROWS: &[Row] = &[
         how: "the server freezes while the dump is written (SIGSTOP)",
         inject: Inject::Signal("STOP"),
         cells: &[
-            at(Nfs, Next, "failed: .*(no progress|EIO|ETIMEDOUT)"),
-            at(Ssh, Next, "failed: .*no progress"),
+            at(
+                Nfs,
+                Next,
+                "attempt 1 of . failed: .*(no progress|EIO|ETIMEDOUT)",
+            ),
+            at(Ssh, Next, "attempt 1 of . failed: .*no progress"),
         ],
     },
     Row {
@@ -187,9 +219,13 @@ pub const ROWS: &[Row] = &[
             at(
                 Nfs,
                 Next,
-                "failed: .*(no progress|EIO|ETIMEDOUT|ECONNREFUSED)",
+                "attempt 1 of . failed: .*(no progress|EIO|ETIMEDOUT|ECONNREFUSED)",
             ),
-            at(Ssh, Next, "failed: .*the server ended the connection"),
+            at(
+                Ssh,
+                Next,
+                "attempt 1 of . failed: .*the server ended the connection",
+            ),
         ],
     },
     Row {
@@ -202,7 +238,11 @@ pub const ROWS: &[Row] = &[
         fault: "wrong_host_key",
         how: "the server shows another key than the pinned one",
         inject: Inject::WrongHostKey,
-        cells: &[at(Ssh, Next, "failed: .*which is not the pinned one")],
+        cells: &[at(
+            Ssh,
+            Next,
+            "attempt 1 of . failed: .*which is not the pinned one",
+        )],
     },
     Row {
         fault: "wrong_user_key",
@@ -211,7 +251,7 @@ pub const ROWS: &[Row] = &[
         cells: &[at(
             Ssh,
             Next,
-            "failed: .*the server does not accept the key for this user",
+            "attempt 1 of . failed: .*the server does not accept the key for this user",
         )],
     },
     Row {
@@ -219,8 +259,8 @@ pub const ROWS: &[Row] = &[
         how: "the card has no carrier (QMP `set_link`)",
         inject: Inject::LinkDown,
         cells: &[
-            at(Nfs, Next, "failed: .*eth0 is not connected"),
-            at(Ssh, Next, "failed: .*eth0 is not connected"),
+            at(Nfs, Next, "attempt 1 of . failed: .*eth0 is not connected"),
+            at(Ssh, Next, "attempt 1 of . failed: .*eth0 is not connected"),
         ],
     },
     Row {
@@ -234,8 +274,12 @@ pub const ROWS: &[Row] = &[
         how: "the carrier goes for good while the dump is written",
         inject: Inject::LinkLost,
         cells: &[
-            at(Nfs, Next, "failed: .*(no progress|EIO|ETIMEDOUT)"),
-            at(Ssh, Next, "failed: .*no progress"),
+            at(
+                Nfs,
+                Next,
+                "attempt 1 of . failed: .*(no progress|EIO|ETIMEDOUT)",
+            ),
+            at(Ssh, Next, "attempt 1 of . failed: .*no progress"),
         ],
     },
     Row {
@@ -248,31 +292,31 @@ pub const ROWS: &[Row] = &[
         fault: "superblock_overwritten",
         how: "the first 64 KiB of the file system are other bytes",
         inject: Inject::Superblock,
-        cells: &[at(Ext, Next, "failed: ")],
+        cells: &[at(Ext, Next, "attempt 1 of . failed: ")],
     },
     Row {
         fault: "group_descriptors_overwritten",
         how: "the 8 KiB behind the superblock are other bytes",
         inject: Inject::GroupDescriptors,
-        cells: &[at(Ext, Next, "failed: ")],
+        cells: &[at(Ext, Next, "attempt 1 of . failed: ")],
     },
     Row {
         fault: "journal_overwritten",
         how: "the crashed kernel had it mounted, and the first 64 KiB of the journal are other bytes",
         inject: Inject::Journal,
-        cells: &[at(Ext, Next, "failed: ")],
+        cells: &[at(Ext, Next, "attempt 1 of . failed: ")],
     },
     Row {
         fault: "directory_overwritten",
         how: "the block of the save path's directory has other bytes",
         inject: Inject::Directory,
-        cells: &[at(Ext, Next, "failed: ")],
+        cells: &[at(Ext, Next, "attempt 1 of . failed: ")],
     },
     Row {
         fault: "no_inodes",
         how: "every inode is in use",
         inject: Inject::NoInodes,
-        cells: &[at(Ext, Next, "failed: .*ENOSPC")],
+        cells: &[at(Ext, Next, "attempt 1 of . failed: .*ENOSPC")],
     },
     Row {
         fault: "path_missing",
@@ -289,16 +333,16 @@ pub const ROWS: &[Row] = &[
         how: "the save path is a symbolic link to itself",
         inject: Inject::PathIsALoop,
         cells: &[
-            at(Ext, Next, "failed: .*ELOOP"),
-            at(Nfs, Next, "failed: .*ELOOP"),
-            at(Ssh, Next, "failed: "),
+            at(Ext, Next, "attempt 1 of . failed: .*ELOOP"),
+            at(Nfs, Next, "attempt 1 of . failed: .*ELOOP"),
+            at(Ssh, Next, "attempt 1 of . failed: "),
         ],
     },
     Row {
         fault: "module_missing",
         how: "the module of the first target's disk is not in the image, though the record names it",
         inject: Inject::ModuleMissing,
-        cells: &[at(Ext, Next, "failed: no device ")],
+        cells: &[at(Ext, Next, "attempt 1 of . failed: no device ")],
     },
     Row {
         fault: "module_refuses",
@@ -324,7 +368,11 @@ pub const ROWS: &[Row] = &[
         fault: "vmcore_absent",
         how: "`elfcorehdr=` points to nothing, so that there is no /proc/vmcore",
         inject: Inject::NoVmcore,
-        cells: &[at(Ext, Restart, "failed: opening /proc/vmcore: ENOENT")],
+        cells: &[at(
+            Ext,
+            Restart,
+            "attempt 1 of . failed: opening /proc/vmcore: ENOENT",
+        )],
     },
     Row {
         fault: "vmcore_short",

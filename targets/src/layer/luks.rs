@@ -272,7 +272,7 @@ impl Header {
         Ok(self)
     }
 
-    /// What the record has, and the capture kernel compares with. `digest` is [`Digest::to_string`] of it.
+    /// What the record has, and the capture kernel compares with. `digest` is it as text.
     #[must_use]
     pub fn recorded<'a>(&'a self, key_bytes: usize, digest: &'a str) -> Luks<'a> {
         Luks {
