@@ -490,6 +490,40 @@ mod tests {
         assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5));
     }
 
+    /// Each step is ended by the bound that is its own: every other one is far longer.
+    #[test]
+    fn a_hang_in_each_step_ends_with_that_steps_bound() {
+        for step in Step::ALL {
+            let mut deadlines = Deadlines::DEFAULT;
+            let word = match step {
+                Step::Start | Step::Open => "open",
+                Step::Look | Step::Dmesg => "dmesg",
+                Step::Module => "module",
+                Step::Device => "device",
+                Step::Network => "network",
+                Step::Dump => "dump",
+                Step::Hook => "hook",
+                Step::Publish | Step::Prune => "publish",
+                Step::Final => "final",
+            };
+            *deadlines.by_name(word).unwrap() = 1;
+            let bound_s = bound_s(&deadlines, step);
+            let report = sys::shared_report().unwrap();
+            let start = Instant::now();
+            let outcome = run(&deadlines, report, c"test-hang", &mut || {
+                report.enter(step, 0);
+                hang()
+            });
+            let took = start.elapsed();
+            assert_eq!(outcome.ended, Ended::Late(bound_s), "{step:?}");
+            assert!(!outcome.left_behind, "{step:?}");
+            assert!(
+                took < Duration::from_secs(u64::from(bound_s) + 15),
+                "{step:?}: {took:?}"
+            );
+        }
+    }
+
     #[test]
     fn a_dump_without_progress_stalls() {
         let (outcome, _) = run_child(|report| {

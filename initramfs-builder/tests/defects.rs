@@ -32,6 +32,8 @@
     reason = "what fails here fails the test; helpers are no tests to clippy"
 )]
 
+mod named_tests;
+
 use config::{Compression, HookKind};
 use initramfs_builder::conf;
 use initramfs_builder::error::Mistakes;
@@ -41,7 +43,7 @@ use initramfs_builder::resolve::{Resolved, resolve};
 use initramfs_builder::{image, plan};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A host in a folder.
@@ -95,34 +97,6 @@ impl Drop for Tree {
     }
 }
 
-/// The Rust files of the workspace with this name.
-fn sources(name: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut folders: Vec<PathBuf> = [
-        "collector",
-        "init",
-        "initramfs-builder",
-        "qemu-tests",
-        "targets",
-        "vmcore",
-    ]
-    .iter()
-    .flat_map(|part| [root.join(part).join("src"), root.join(part).join("tests")])
-    .collect();
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.ends_with(name) {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn every_row_names_tests_that_exist() {
     let text = include_str!("defects.rs");
@@ -149,14 +123,8 @@ fn every_row_names_tests_that_exist() {
                 continue;
             }
             named += 1;
-            // A test, or a row of the table of faults, each of which is one.
-            let test = format!("fn {start}{}", if is_cut { "" } else { "(" });
-            let fault = format!("fault: \"{start}\"");
             assert!(
-                sources(file).iter().any(|path| {
-                    let source = fs::read_to_string(path).unwrap();
-                    source.contains(&test) || source.contains(&fault)
-                }),
+                named_tests::is_there(file, start, is_cut),
                 "{start} is not in any {file}: {row}"
             );
         }
