@@ -89,8 +89,7 @@ impl Errand<'_> {
             line.text,
             vm.log().display()
         );
-        let end = vm.wait_end(LIMIT)?;
-        ensure!(end == End::PowerOff, "{}: {end:?}", self.name);
+        vm.expect_end(&End::PowerOff, LIMIT)?;
         fs::remove_dir_all(&work)?;
         Ok(vm
             .console()

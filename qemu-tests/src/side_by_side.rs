@@ -125,12 +125,7 @@ impl Prepared {
             .rsplit_once("image ")
             .and_then(|(_, size)| size.trim().parse().ok())
             .with_context(|| format!("{}; console: {}", line.text, vm.log().display()))?;
-        let end = vm.wait_end(STEP)?;
-        ensure!(
-            end == End::PowerOff,
-            "{end:?}; console: {}",
-            vm.log().display()
-        );
+        vm.expect_end(&End::PowerOff, STEP)?;
         drop(vm);
         let work = machine.work().to_path_buf();
         let disk = machine.keep("prepared.img")?;
@@ -166,8 +161,7 @@ impl Prepared {
         ensure!(panic.text.contains("sysrq"), "{}", panic.text);
         let saved = self.expect_saved(&mut vm)?;
         let reset = vm.expect("reboot: (machine restart|Restarting system)", STEP)?;
-        let end = vm.wait_end(STEP)?;
-        ensure!(end == End::Reset, "{end:?}");
+        vm.expect_end(&End::Reset, STEP)?;
         drop(vm);
         // A line on the console is a claim, a file is a dump.
         let dump_bytes = self.dump_bytes(&machine)?;

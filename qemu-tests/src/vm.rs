@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 
 use crate::console::{Console, Line, Wait};
@@ -221,6 +221,22 @@ impl Vm {
                 self.log.display()
             ),
         }
+    }
+
+    /// As [`Vm::wait_end`], where no other end is right.
+    ///
+    /// # Errors
+    /// It ended in another way, or still runs.
+    pub fn expect_end(&mut self, expected: &End, limit: Duration) -> Result<()> {
+        let end = self.wait_end(limit)?;
+        ensure!(
+            end == *expected,
+            "{}: {end:?} and not {expected:?}; the last line was: {}; console: {}",
+            self.name,
+            self.console.last_words(),
+            self.log.display()
+        );
+        Ok(())
     }
 
     fn how_it_ended(&self) -> End {

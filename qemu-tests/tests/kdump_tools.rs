@@ -105,12 +105,7 @@ fn kdump_tools_saves_its_dump_with_our_makedumpfile() -> Result<()> {
         "harness: capture kernel: ExecStart=/etc/init.d/kdump-tools start",
         LIMIT,
     )?;
-    let end = vm.wait_end(LIMIT)?;
-    ensure!(
-        end == End::Reset,
-        "{end:?}: kdump-tools did not reboot; console: {}",
-        vm.log().display()
-    );
+    vm.expect_end(&End::Reset, LIMIT)?;
 
     let disk = ExtImage::whole(&image);
     disk.replay()?;

@@ -141,12 +141,7 @@ fn the_deb_serves_from_its_installation_to_its_purge_and_the_crash_between_them_
     )?;
     vm.expect("kdump: attempt 1 of 1: ext4 ", STEP)?;
     vm.expect("kdump: attempt 1 of 1 done: /var/crash/", STEP)?;
-    let end = vm.wait_end(STEP)?;
-    ensure!(
-        end == End::Reset,
-        "{end:?}; console: {}",
-        vm.log().display()
-    );
+    vm.expect_end(&End::Reset, STEP)?;
     drop(vm);
 
     let out = machine
@@ -201,12 +196,7 @@ fn the_deb_serves_from_its_installation_to_its_purge_and_the_crash_between_them_
             "menu: 3 kernels, 3 reserve",
         ],
     )?;
-    let end = vm.wait_end(STEP)?;
-    ensure!(
-        end == End::PowerOff,
-        "{end:?}; console: {}",
-        vm.log().display()
-    );
+    vm.expect_end(&End::PowerOff, STEP)?;
     drop(vm);
     machine.clean_up()
 }
