@@ -5,6 +5,7 @@
 //! begins, enters a step, or beats. What makes no progress for longer than its time restarts the machine, with what was
 //! saved by then. Its time is longer than what every wait of ours may take in silence, unless a person said otherwise.
 
+use crate::files;
 use crate::log;
 use crate::sys::watchdog as hardware;
 use crate::vmcore::error;
@@ -100,8 +101,18 @@ pub fn before(action: FinalAction) {
     }
 }
 
-/// Whether the watchdog of this number has this driver.
+/// Whether the watchdog of this number has this driver: its device says so, or, where it tells of no device, its own name is
+/// that of the driver.
 fn is_driven_by(number: u32, driver: &str) -> bool {
+    let mut name = [0; 64];
+    let identity = path(format_args!(
+        "/sys/class/watchdog/watchdog{number}/identity"
+    ));
+    if identity.is_ok_and(|file| {
+        files::read_text(&file, &mut name).is_ok_and(|text| text.trim_end() == driver)
+    }) {
+        return true;
+    }
     let mut target = [MaybeUninit::uninit(); 512];
     let Ok(link) = path(format_args!(
         "/sys/class/watchdog/watchdog{number}/device/driver"

@@ -24,12 +24,13 @@ const STAGE: Stage = Stage {
 /// The watchdog's time in these tests: shorter than any step may take.
 const TIME_S: u64 = 20;
 
-/// Shows the builder an Intel 6300ESB as sysfs shows it.
+/// Shows the builder an Intel 6300ESB as Linux 6.12 has it in sysfs: the watchdog is of no device.
 fn describe(host: &Path) -> Result<()> {
     let device = host.join("sys/devices/pci0000:00/0000:00:09.0");
-    let own = device.join("watchdog/watchdog0");
+    let own = host.join("sys/devices/virtual/watchdog/watchdog0");
     let driver = host.join("sys/bus/pci/drivers/i6300ESB timer");
     for folder in [
+        &device,
         &own,
         &driver,
         &host.join("sys/class/watchdog"),
@@ -38,16 +39,20 @@ fn describe(host: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::write(own.join("state"), "inactive\n")?;
+    fs::write(own.join("identity"), "i6300ESB timer\n")?;
     for (link, to) in [
-        (own.join("device"), "../.."),
         (
             device.join("driver"),
             "../../../bus/pci/drivers/i6300ESB timer",
         ),
         (driver.join("module"), "../../../../module/i6300esb"),
         (
+            driver.join("0000:00:09.0"),
+            "../../../../devices/pci0000:00/0000:00:09.0",
+        ),
+        (
             host.join("sys/class/watchdog/watchdog0"),
-            "../../devices/pci0000:00/0000:00:09.0/watchdog/watchdog0",
+            "../../devices/virtual/watchdog/watchdog0",
         ),
     ] {
         symlink(to, link)?;

@@ -146,13 +146,24 @@ pub(super) fn read_keyboards(host: &Host) -> Vec<Keyboard> {
         .collect()
 }
 
-/// The hardware watchdogs. One without a device is the kernel's own timer, which stands still with the kernel.
+/// The hardware watchdogs. Most say which device they are of; the driver of an older one does not (i6300esb up to Linux 6.12 at
+/// least), but calls itself as the watchdog does. What has neither is the kernel's own timer, which stands still with the
+/// kernel.
 pub(super) fn read_watchdogs(host: &Host) -> Vec<Watchdog> {
     const WATCHDOG: &str = "/sys/class/watchdog";
     let mut found: Vec<Watchdog> = entries(host, WATCHDOG)
         .into_iter()
         .filter_map(|name| {
-            let drivers = driver_chain(host, &host.canonical(&format!("{WATCHDOG}/{name}/device")));
+            let link = format!("{WATCHDOG}/{name}/device");
+            let device = if host.inside(&link).exists() {
+                host.canonical(&link)
+            } else {
+                device_of_driver(
+                    host,
+                    host.text(&format!("{WATCHDOG}/{name}/identity"))?.trim(),
+                )?
+            };
+            let drivers = driver_chain(host, &device);
             Some(Watchdog {
                 driver: drivers.last()?.name.clone()?,
                 is_active: host
@@ -164,6 +175,18 @@ pub(super) fn read_watchdogs(host: &Host) -> Vec<Watchdog> {
         .collect();
     found.sort_by_key(|watchdog| !watchdog.is_active);
     found
+}
+
+/// The first device of the driver of this name, on the buses that watchdogs are on.
+fn device_of_driver(host: &Host, name: &str) -> Option<String> {
+    ["pci", "platform"].into_iter().find_map(|bus| {
+        let driver = format!("/sys/bus/{bus}/drivers/{name}");
+        let mut entries = entries(host, &driver).into_iter();
+        entries.find_map(|entry| {
+            let device = host.canonical(&format!("{driver}/{entry}"));
+            device.starts_with("/sys/devices/").then_some(device)
+        })
+    })
 }
 
 /// The names in a directory, in order; none where it cannot be read.
@@ -502,19 +525,35 @@ mod tests {
                 tree.link(&format!("{own}/device"), "../..");
             }
         }
-        let found: Vec<_> = tree
-            .host()
-            .watchdogs
-            .into_iter()
-            .map(|watchdog| (watchdog.driver, watchdog.is_active))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("i6300ESB timer".to_owned(), true),
-                ("iTCO_wdt".to_owned(), false)
-            ]
+        let found = || -> Vec<_> {
+            let watchdogs = tree.host().watchdogs.into_iter();
+            watchdogs
+                .map(|watchdog| (watchdog.driver, watchdog.is_active))
+                .collect()
+        };
+        let both = [
+            ("i6300ESB timer".to_owned(), true),
+            ("iTCO_wdt".to_owned(), false),
+        ];
+        assert_eq!(found(), both);
+
+        // As i6300esb is on Linux 6.12: its watchdog is of no device, and has the driver's name.
+        fs::remove_file(
+            tree.0
+                .join("sys/devices/pci0000:00/0000:00:09.0/watchdog/watchdog1/device"),
+        )
+        .unwrap();
+        assert_eq!(found().len(), 1);
+        tree.write(
+            "/sys/devices/pci0000:00/0000:00:09.0/watchdog/watchdog1/identity",
+            b"i6300ESB timer\n",
         );
+        tree.write("/sys/bus/pci/drivers/i6300ESB timer/bind", b"");
+        tree.link(
+            "/sys/bus/pci/drivers/i6300ESB timer/0000:00:09.0",
+            "../../../../devices/pci0000:00/0000:00:09.0",
+        );
+        assert_eq!(found(), both);
     }
 
     #[test]
