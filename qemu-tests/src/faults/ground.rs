@@ -73,6 +73,9 @@ pub(super) struct Ground {
     kind: Kind,
 }
 
+/// The size of a server's file system that has no room.
+const FULL_BYTES: u64 = 1 << 20;
+
 /// What the crash must leave free on the target.
 fn room(percent: u64, dump_bytes: u64) -> u64 {
     dump_bytes * percent / 100
@@ -312,7 +315,7 @@ fn target(
             let folder = "\"$folder/export\"";
             let prepare = match inject {
                 Inject::Full(percent) => {
-                    let bytes = room(percent, dump_bytes);
+                    let bytes = limit(percent, dump_bytes);
                     format!(
                         "mount -t tmpfs -o size={bytes} tmpfs {folder}; {}",
                         filler(folder, percent)
@@ -334,7 +337,7 @@ fn target(
             let script = match inject {
                 Inject::Full(percent) => format!(
                     "mount -t tmpfs -o size={} tmpfs /var && mkdir /var/crash; {}",
-                    room(percent, dump_bytes),
+                    limit(percent, dump_bytes),
                     filler("/var", percent)
                 ),
                 Inject::PathIsALoop => {
@@ -351,11 +354,17 @@ fn target(
     })
 }
 
-/// A tmpfs of size 0 has no limit: one without room is full.
+/// The size of a server's tmpfs: 0 would be no limit, so one without room is small, and [`filler`] fills it.
+fn limit(percent: u64, dump_bytes: u64) -> u64 {
+    room(percent, dump_bytes).max(FULL_BYTES)
+}
+
+/// Fills what is to have no room. What it writes is bounded by itself too: it lies in this machine's memory.
 fn filler(folder: &str, percent: u64) -> String {
     match percent {
         0 => format!(
-            "mount -o remount,size=1m {folder}; dd if=/dev/zero of={folder}/full bs=64k 2> /dev/null; true"
+            "dd if=/dev/zero of={folder}/full bs=64k count={} 2> /dev/null; true",
+            (FULL_BYTES >> 16) + 1
         ),
         _ => "true".to_owned(),
     }
