@@ -33,6 +33,8 @@ pub fn table(results: &[Value], date: &str) -> String {
                 failed += 1;
                 lines += " FAILED |";
                 let why = error.lines().next().unwrap_or("no reason given");
+                // Where the log lies is of this machine, and of no use to a reader.
+                let why = why.split("; console: ").next().unwrap_or(why);
                 let _ = writeln!(console, "- {}, {}: FAILED: {why}", row.fault, kind.word());
                 continue;
             }
@@ -84,7 +86,7 @@ mod tests {
             &[
                 json!({"fault": "disk_missing", "kind": "ext", "seconds": 9, "bound_s": 700, "said": "no device", "left": ""}),
                 json!({"fault": "full_at_50", "kind": "ssh", "seconds": 9, "bound_s": 700, "said": "ENOSPC", "left": "the log"}),
-                json!({"fault": "disk_missing", "kind": "raw", "error": "no line\nmore"}),
+                json!({"fault": "disk_missing", "kind": "raw", "error": "no line; console: /x/y\nmore"}),
             ],
             "today",
         );
