@@ -19,7 +19,16 @@ const LOOK_AGAIN_MS: u64 = 20;
 
 /// A turn; it ends when this is dropped, or with the process.
 pub struct Turn {
-    _lock: Option<OwnedFd>,
+    lock: Option<OwnedFd>,
+}
+
+impl Drop for Turn {
+    /// To close it is not enough: a process that was forked meanwhile has the same lock and would keep it.
+    fn drop(&mut self) {
+        if let Some(fd) = &self.lock {
+            let _ = flock(fd, FlockOperation::Unlock);
+        }
+    }
 }
 
 impl Turn {
@@ -33,17 +42,17 @@ impl Turn {
     fn take_of(path: &str, patience: Duration) -> Self {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else {
-            return Self { _lock: None };
+            return Self { lock: None };
         };
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let end_ms = clock::now_ms().saturating_add(patience_ms);
         loop {
             match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Self { _lock: Some(fd) },
+                Ok(()) => return Self { lock: Some(fd) },
                 Err(Errno::WOULDBLOCK | Errno::INTR) if clock::now_ms() < end_ms => {
                     let _ = poll(&mut [], Some(&clock::timespec(LOOK_AGAIN_MS)));
                 }
-                Err(_) => return Self { _lock: None },
+                Err(_) => return Self { lock: None },
             }
         }
     }
@@ -52,6 +61,7 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys;
 
     #[test]
     fn the_second_has_its_turn_when_the_first_is_done_and_never_waits_for_good() {
@@ -59,12 +69,19 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let path = path.to_str().unwrap();
         let first = Turn::take_of(path, Duration::ZERO);
-        assert!(first._lock.is_some());
+        assert!(first.lock.is_some());
         let second = Turn::take_of(path, Duration::from_millis(50));
-        assert!(second._lock.is_none());
+        assert!(second.lock.is_none());
+        let heir = sys::fork(|| {
+            let _ = poll(&mut [], Some(&clock::timespec(PATIENCE_MS)));
+            0
+        })
+        .unwrap();
         drop(first);
-        assert!(Turn::take_of(path, Duration::ZERO)._lock.is_some());
+        assert!(Turn::take_of(path, Duration::ZERO).lock.is_some());
+        rustix::process::kill_process(heir, rustix::process::Signal::KILL).unwrap();
+        rustix::process::waitpid(Some(heir), rustix::process::WaitOptions::empty()).unwrap();
         std::fs::remove_file(path).unwrap();
-        assert!(Turn::take_of(path, Duration::ZERO)._lock.is_none());
+        assert!(Turn::take_of(path, Duration::ZERO).lock.is_none());
     }
 }
