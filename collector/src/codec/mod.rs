@@ -5,6 +5,8 @@ mod greedy;
 pub mod lzo;
 mod repeat;
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod samples;
 pub mod snappy;
 mod window;
