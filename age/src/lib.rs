@@ -12,10 +12,10 @@
 //! readable up to the last whole chunk, and known to be cut.
 //!
 //! ```
-//! use age::{Header, Identity, Writing};
+//! use age::{Begun, Header, Identity};
 //! let identity: Identity = "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0".parse()?;
 //! let mut number = 0;
-//! let begun = Writing::begin(&[identity.recipient()], &mut || { number += 1; [number; 32] }).unwrap();
+//! let begun = Begun::new(&[identity.recipient()], &mut || { number += 1; [number; 32] }).unwrap();
 //! let (front, mut chunks) = (begun.front, begun.chunks);
 //! let mut chunk = *b"what only one may read";
 //! let tag = chunks.seal(true, &mut chunk).unwrap();
@@ -50,7 +50,7 @@ pub use chunks::{CHUNK_BYTES, Chunks, TAG_BYTES};
 pub use header::{Header, HeaderError, MAX_HEADER_BYTES, UnlockError};
 pub use key::{Identity, KeyError, Recipient};
 pub use packet_cipher::Forged;
-pub use writing::{Begun, MAX_FRONT_BYTES, MAX_RECIPIENTS, Writing};
+pub use writing::{Begun, MAX_FRONT_BYTES, MAX_RECIPIENTS};
 
 /// What a file begins with.
 pub const SIGNATURE: &[u8] = b"age-encryption.org/v1\n";

@@ -19,9 +19,6 @@ pub(crate) const MARK: &[u8] = b"---";
 pub(crate) const X25519: &[u8] = b"X25519";
 pub(crate) const PURPOSE: &[u8] = b"age-encryption.org/v1/X25519";
 
-/// Where files are begun.
-pub struct Writing;
-
 /// A file that was begun.
 pub struct Begun {
     /// What stands before the first chunk.
@@ -30,14 +27,14 @@ pub struct Begun {
     pub chunks: Chunks,
 }
 
-impl Writing {
+impl Begun {
     /// Begins a file that each of `recipients` can read by itself. `random` gives 32 bytes that nobody can guess, other ones
     /// each time. None without recipients, and for more than [`MAX_RECIPIENTS`].
-    pub fn begin(recipients: &[Recipient], random: &mut dyn FnMut() -> [u8; 32]) -> Option<Begun> {
+    pub fn new(recipients: &[Recipient], random: &mut dyn FnMut() -> [u8; 32]) -> Option<Self> {
         if recipients.is_empty() || recipients.len() > MAX_RECIPIENTS {
             return None;
         }
-        let (file_key, _) = halves(random());
+        let file_key = half(random());
         let mut front = Vec::new();
         front.extend_from_slice(SIGNATURE).ok()?;
         for recipient in recipients {
@@ -47,9 +44,9 @@ impl Writing {
         let sum = mac(&derive(&file_key, &[], b"header"), &[&front]);
         front.push(b' ').ok()?;
         line(&sum, &mut front)?;
-        let (nonce, _) = halves(random());
+        let nonce = half(random());
         front.extend_from_slice(&nonce).ok()?;
-        Some(Begun {
+        Some(Self {
             front,
             chunks: Chunks::new(&file_key, &nonce),
         })
@@ -57,11 +54,10 @@ impl Writing {
 }
 
 /// 16 bytes are drawn as 32 of which half counts.
-fn halves(bytes: [u8; 32]) -> ([u8; 16], [u8; 16]) {
-    match bytes.as_chunks().0 {
-        [one, other] => (*one, *other),
-        _ => ([0; 16], [0; 16]),
-    }
+fn half(bytes: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(bytes.split_at(16).0);
+    half
 }
 
 /// The file's key for one recipient.
@@ -118,7 +114,7 @@ mod tests {
             let recipients: Vec<Recipient, MAX_RECIPIENTS> = (1..=count)
                 .map(|number| identity(number as u8).recipient())
                 .collect();
-            let begun = Writing::begin(&recipients, &mut numbers()).unwrap();
+            let begun = Begun::new(&recipients, &mut numbers()).unwrap();
             let mut chunks = begun.chunks;
             let mut body = *b"memory";
             let tag = chunks.seal(true, &mut body).unwrap();
@@ -134,7 +130,7 @@ mod tests {
             assert_eq!(stranger, Some(UnlockError::NoMatch));
         }
         assert_eq!(
-            Writing::begin(&[identity(1).recipient(); 8], &mut numbers())
+            Begun::new(&[identity(1).recipient(); 8], &mut numbers())
                 .unwrap()
                 .front
                 .len(),
@@ -144,14 +140,14 @@ mod tests {
 
     #[test]
     fn nobody_and_too_many_are_refused() {
-        assert!(Writing::begin(&[], &mut numbers()).is_none());
+        assert!(Begun::new(&[], &mut numbers()).is_none());
         let many = [identity(1).recipient(); MAX_RECIPIENTS + 1];
-        assert!(Writing::begin(&many, &mut numbers()).is_none());
+        assert!(Begun::new(&many, &mut numbers()).is_none());
     }
 
     #[test]
     fn a_chunk_behind_a_damaged_one_is_readable() {
-        let begun = Writing::begin(&[identity(1).recipient()], &mut numbers()).unwrap();
+        let begun = Begun::new(&[identity(1).recipient()], &mut numbers()).unwrap();
         let mut chunks = begun.chunks;
         let (mut first, mut second) = (std::vec![1; CHUNK_BYTES], [2; 100]);
         let tag = chunks.seal(false, &mut first).unwrap();

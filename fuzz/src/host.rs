@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use age::{CHUNK_BYTES, Header, Identity, Recipient, TAG_BYTES, Writing};
+use age::{Begun, CHUNK_BYTES, Header, Identity, Recipient, TAG_BYTES};
 use collector::crc::crc32;
 use collector::raw::{self, CONTROL_BYTES, Control, Part, State, Stored};
 use config::{CollectOptions, NetworkSpec};
@@ -79,7 +79,7 @@ pub(crate) fn encrypted_seeds() -> Vec<Vec<u8>> {
     let keys = [identity.recipient(); 2];
     let file = |count: usize| {
         let mut number = 0;
-        let begun = Writing::begin(&keys[..count], &mut || {
+        let begun = Begun::new(&keys[..count], &mut || {
             number += 1;
             [number; 32]
         });

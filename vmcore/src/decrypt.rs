@@ -247,7 +247,7 @@ fn read_most(file: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use age::Writing;
+    use age::Begun;
 
     const KEY: &str = "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0";
 
@@ -258,7 +258,7 @@ mod tests {
     /// A file of this plain text, and how long its header is.
     fn encrypted(plain: &[u8]) -> (Vec<u8>, usize) {
         let mut number = 0;
-        let begun = Writing::begin(&[identity().recipient()], &mut || {
+        let begun = Begun::new(&[identity().recipient()], &mut || {
             number += 1;
             [number; 32]
         })

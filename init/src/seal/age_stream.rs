@@ -9,7 +9,7 @@ use super::Seal;
 use crate::attempt::{Reason, reason};
 use crate::vmcore::VmcoreFile;
 use crate::{files, log, random};
-use age::{Begun, CHUNK_BYTES, Chunks, MAX_RECIPIENTS, Recipient, TAG_BYTES, Writing};
+use age::{Begun, CHUNK_BYTES, Chunks, MAX_RECIPIENTS, Recipient, TAG_BYTES};
 use collector::{IoError, Sink, flattened};
 use config::Record;
 use core::cell::RefCell;
@@ -134,7 +134,7 @@ impl State<'_> {
         if self.file.is_none() {
             let random = &mut self.random;
             let Begun { front, chunks } =
-                Writing::begin(&self.recipients, &mut || random.draw()).ok_or(IoError::INVALID)?;
+                Begun::new(&self.recipients, &mut || random.draw()).ok_or(IoError::INVALID)?;
             let mut begun = OpenFile {
                 chunks,
                 end: 0,
@@ -159,8 +159,8 @@ impl State<'_> {
                 .get_mut(self.used..CHUNK_BYTES)
                 .unwrap_or_default();
             let (now, rest) = data.split_at(room.len().min(data.len()));
-            for (place, byte) in room.iter_mut().zip(now) {
-                *place = *byte;
+            if let Some(place) = room.get_mut(..now.len()) {
+                place.copy_from_slice(now);
             }
             self.used += now.len();
             data = rest;
