@@ -12,7 +12,7 @@ use crate::disk::Ext;
 use crate::guest;
 use crate::machine::{Content, DiskPlan, Machine};
 use crate::peer::{Server, Setup};
-use crate::server::{NFS_PORT, PSEUDO, Servers};
+use crate::server::Servers;
 use crate::setup::Kernel;
 use crate::vm::End;
 use crate::wire;
@@ -92,11 +92,8 @@ impl Pair {
             }
             Target::Nfs => {
                 nfs = Some(Servers::nfs(name)?);
-                fs::write(
-                    machine.host_root().join("etc/fstab"),
-                    format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n"),
-                )?;
-                format!("nfs 10.0.2.2:{PSEUDO}\n")
+                Servers::make_known_to(&machine.host_root())?;
+                format!("nfs {}\n", Servers::target())
             }
             Target::Ssh => {
                 let peer = Server::start(&Setup::open_ssh())?;
@@ -109,7 +106,7 @@ impl Pair {
         };
         let is_remote = nfs.is_some() || ssh.is_some();
         if is_remote {
-            fs::write(machine.host_root().join("kdump.network"), wire::NETWORK)?;
+            wire::describe(&machine)?;
         }
         let mut ours = machine.cycle(kernel, &(conf + "default reboot\n"))?;
         ours.memory_mib = memory_mib;

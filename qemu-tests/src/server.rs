@@ -141,6 +141,24 @@ impl Servers {
         }
     }
 
+    /// The words of `kdump.conf` for it, as it is reached from QEMU's own network.
+    #[must_use]
+    pub fn target() -> String {
+        format!("10.0.2.2:{PSEUDO}")
+    }
+
+    /// Adds to the described host's fstab how it is mounted.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn make_known_to(host: &Path) -> Result<()> {
+        let path = host.join("etc/fstab");
+        let own = fs::read_to_string(&path).unwrap_or_default();
+        let target = Self::target();
+        fs::write(path, format!("{own}{target} /x nfs port={NFS_PORT} 0 0\n"))?;
+        Ok(())
+    }
+
     /// What is exported.
     #[must_use]
     pub fn export(&self) -> PathBuf {

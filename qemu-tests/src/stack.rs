@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! File systems on devices that are made of others, made and read back by the distribution's own commands in a guest.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -225,12 +224,10 @@ impl Built<'_> {
         filesystem.check()?;
         let saved = Saved::only(&filesystem, path, &self.machine.work().join("out"))?;
         saved.check_complete()?;
-        let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
         let known = Known {
-            dmesg: Some(&dmesg),
             ram: Some((&self.ram(), 31)),
             ..Known::of(&self.kernel)
         };
-        proof::dump_is_good(&saved.file("vmcore"), &known, self.machine.work())
+        proof::folder_is_good(&saved, &known, Crash::Sysrq, self.machine.work())
     }
 }

@@ -2,7 +2,10 @@
 //! The guest's network card: one virtio card in QEMU's own network, where 10.0.2.2 is the host.
 
 use crate::cycle::Cycle;
+use crate::machine::Machine;
 use crate::relay::Relay;
+use anyhow::Result;
+use std::fs;
 
 /// What a described host says of it (`kdump.network`). The capture kernel calls the card by another name.
 pub const NETWORK: &str = "\
@@ -16,6 +19,17 @@ pub const CARD: &str = "net0";
 
 /// The card itself, of the network `net0`.
 pub const DEVICE: &str = "virtio-net-pci,netdev=net0,mac=52:54:00:6b:64:01,addr=0x8,romfile=";
+
+/// Says to the described host that it has the card.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn describe(machine: &Machine) -> Result<()> {
+    Ok(fs::write(
+        machine.host_root().join("kdump.network"),
+        NETWORK,
+    )?)
+}
 
 /// Gives the guest the card.
 pub fn connect(cycle: &mut Cycle) {

@@ -2,7 +2,6 @@
 //! Lists of targets of every kind, in any order: each one before the last fails in its own way, the console says how, the
 //! first that works has the dump, and all of it takes no longer than the plan says.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +14,7 @@ use qemu_tests::proof::{self, Known};
 use qemu_tests::run::stdout;
 use qemu_tests::saved::Saved;
 use qemu_tests::scene::Stage;
-use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
+use qemu_tests::server::Servers;
 use qemu_tests::setup::Kernel;
 use qemu_tests::vm::End;
 use qemu_tests::wire;
@@ -112,7 +111,7 @@ fn ssh_nfs_ext3_raw_and_the_root_file_system_has_it() -> Result<()> {
         ..STAGE.disk(Content::Blank(64))
     })?;
     let host = machine.host_root();
-    fs::write(host.join("kdump.network"), wire::NETWORK)?;
+    wire::describe(&machine)?;
     peer.make_known_to(&host)?;
     let conf = format!(
         "ssh {}\nnfs 10.0.2.2:/export\next3 {}\nraw {}\n{BOUNDS}",
@@ -153,13 +152,8 @@ fn raw_ext3_ssh_and_the_nfs_server_has_it() -> Result<()> {
     })?;
     let missing = machine.add(&STAGE.missing())?;
     let host = machine.host_root();
-    fs::write(host.join("kdump.network"), wire::NETWORK)?;
-    let fstab = host.join("etc/fstab");
-    let own = fs::read_to_string(&fstab)?;
-    fs::write(
-        &fstab,
-        format!("{own}10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n"),
-    )?;
+    wire::describe(&machine)?;
+    Servers::make_known_to(&host)?;
     // Its keys are known; the server itself is not there any more.
     let gone = {
         let peer = Peer::start(&Setup::open_ssh())?;
@@ -167,8 +161,10 @@ fn raw_ext3_ssh_and_the_nfs_server_has_it() -> Result<()> {
         peer.target()
     };
     let conf = format!(
-        "raw {}\next4 {}\nssh {gone}\nnfs 10.0.2.2:{PSEUDO}\n{BOUNDS}",
-        broken.node, missing.node
+        "raw {}\next4 {}\nssh {gone}\nnfs {}\n{BOUNDS}",
+        broken.node,
+        missing.node,
+        Servers::target()
     );
     let bounds = stated(&machine, &kernel, &conf)?;
     let mut cycle = STAGE.cycle(&machine, &conf)?;
@@ -181,18 +177,9 @@ fn raw_ext3_ssh_and_the_nfs_server_has_it() -> Result<()> {
         &["EIO", "no device ", "ECONNREFUSED"],
         &bounds,
     )?;
-    let dumps = Saved::below(&servers.export().join("var/crash"))?;
-    let [saved] = dumps.as_slice() else {
-        anyhow::bail!("{dumps:?}");
-    };
-    ensure!(saved.manifest()?["complete"] == true);
-    let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
-    ensure!(String::from_utf8_lossy(&dmesg).contains(Crash::Sysrq.panic_line()));
-    let known = Known {
-        dmesg: Some(&dmesg),
-        ..Known::of(&kernel)
-    };
-    proof::dump_is_good(&saved.file("vmcore"), &known, machine.work())?;
+    let saved = Saved::only_in(&servers.export().join("var/crash"))?;
+    let known = Known::of(&kernel);
+    proof::folder_is_good(&saved, &known, Crash::Sysrq, machine.work())?;
     machine.clean_up()?;
     servers.clean_up()
 }

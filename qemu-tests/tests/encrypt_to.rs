@@ -12,7 +12,7 @@ use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::proof::{Known, save_raw};
 use qemu_tests::saved::Saved;
 use qemu_tests::scene::Stage;
-use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
+use qemu_tests::server::Servers;
 use qemu_tests::setup::{self, Flavour};
 use qemu_tests::vm::target_folder;
 use qemu_tests::wire;
@@ -97,12 +97,11 @@ fn an_encrypted_dump_on_an_nfs_server_opens() -> Result<()> {
     let servers = Servers::nfs("encrypted-nfs")?;
     let machine = Machine::new("encrypted-nfs")?;
     let key = Key::make(&machine.work().join("reader-key"))?;
-    let host = machine.host_root();
-    fs::write(host.join("kdump.network"), wire::NETWORK)?;
-    let fstab = format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n");
-    fs::write(host.join("etc/fstab"), fstab)?;
+    wire::describe(&machine)?;
+    Servers::make_known_to(&machine.host_root())?;
     let conf = format!(
-        "nfs 10.0.2.2:{PSEUDO}\nencrypt_to {}\ndefault reboot\n",
+        "nfs {}\nencrypt_to {}\ndefault reboot\n",
+        Servers::target(),
         key.public
     );
     let mut cycle = Stage::SMALL.cycle(&machine, &conf)?;

@@ -183,12 +183,8 @@ fn no_target_is_the_root_file_system_that_the_panic_left_mounted() -> Result<()>
     assert_eq!(old.name(), "old");
     assert_eq!(fs::read_to_string(old.file("vmcore"))?, "an older dump");
     new.check_complete()?;
-    let dmesg = fs::read(new.file("vmcore-dmesg.txt"))?;
-    let known = Known {
-        dmesg: Some(&dmesg),
-        ..Known::of(&kernel)
-    };
-    proof::dump_is_good(&new.file("vmcore"), &known, machine.work())?;
+    let known = Known::of(&kernel);
+    proof::folder_is_good(new, &known, Crash::Sysrq, machine.work())?;
     machine.clean_up()
 }
 

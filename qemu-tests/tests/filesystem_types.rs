@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use qemu_tests::crash::Crash;
 use qemu_tests::foreign;
 use qemu_tests::machine::{Content, DiskPlan, Machine, Made};
 use qemu_tests::proof::{self, Known};
@@ -58,10 +59,7 @@ fn saves(
         place,
         &machine.work().join("out"),
     )?;
-    let dumps = Saved::below(&copied)?;
-    let [saved] = dumps.as_slice() else {
-        panic!("{dumps:?}");
-    };
+    let saved = Saved::only_in(&copied)?;
     if matches!(fstype, "vfat" | "exfat") {
         // No colons and no modes; the mount made all of it root's alone.
         saved.check_names("", ".")?;
@@ -70,15 +68,8 @@ fn saves(
     } else {
         saved.check_complete()?;
     }
-    ensure!(saved.manifest()?["complete"] == true);
-    let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
-    let known = Known {
-        kernel,
-        dmesg: Some(&dmesg),
-        ram: None,
-        symbols: false,
-    };
-    proof::dump_is_good(&saved.file("vmcore"), &known, machine.work())?;
+    let known = Known::of(kernel);
+    proof::folder_is_good(&saved, &known, Crash::Sysrq, machine.work())?;
     machine.clean_up()
 }
 

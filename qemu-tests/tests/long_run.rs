@@ -17,7 +17,7 @@ use qemu_tests::peer::{Server as Peer, Setup};
 use qemu_tests::proof::{self, Known};
 use qemu_tests::saved::Saved;
 use qemu_tests::scene::Stage;
-use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
+use qemu_tests::server::Servers;
 use qemu_tests::setup::Kernel;
 use qemu_tests::vm::Vm;
 use qemu_tests::{artifacts, errand, guest, wire};
@@ -78,11 +78,8 @@ impl Ground {
         let raw = machine.add(&STAGE.disk(Content::Blank(2 * DUMP_MIB)))?;
         machine.add(&STAGE.disk(Content::Blank(1)))?;
         let host = machine.host_root();
-        fs::write(host.join("kdump.network"), wire::NETWORK)?;
-        fs::write(
-            host.join("etc/fstab"),
-            format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n"),
-        )?;
+        wire::describe(&machine)?;
+        Servers::make_known_to(&host)?;
         peer.make_known_to(&host)?;
         let known = host.join("root/.ssh/known_hosts");
         fs::write(
@@ -93,7 +90,7 @@ impl Ground {
         let confs = [
             format!("ext4 {}\n", disk.node),
             format!("raw {}\n", raw.node),
-            format!("nfs 10.0.2.2:{PSEUDO}\n"),
+            format!("nfs {}\n", Servers::target()),
             format!("ssh {ssh}\npath {}\n", peer.folder.join("root").display()),
         ];
         let mut cycle = STAGE.cycle(&machine, &format!("{}default reboot\n", confs[0]))?;

@@ -10,7 +10,7 @@ use qemu_tests::disk::Ext;
 use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::measure::{Pair, Target, Which};
 use qemu_tests::scene::Stage;
-use qemu_tests::server::{NFS_PORT, PSEUDO, Servers};
+use qemu_tests::server::Servers;
 use qemu_tests::setup::{self, Flavour};
 use qemu_tests::wire;
 
@@ -103,11 +103,9 @@ fn the_page_cache_stays_small_while_all_memory_is_copied_to_a_disk() -> Result<(
 fn the_page_cache_stays_small_while_all_memory_is_copied_to_an_nfs_server() -> Result<()> {
     let servers = Servers::nfs("page-cache-nfs")?;
     let machine = Machine::new("page-cache-nfs")?;
-    let host = machine.host_root();
-    fs::write(host.join("kdump.network"), wire::NETWORK)?;
-    let fstab = format!("10.0.2.2:{PSEUDO} /x nfs port={NFS_PORT} 0 0\n");
-    fs::write(host.join("etc/fstab"), fstab)?;
-    let conf = format!("nfs 10.0.2.2:{PSEUDO}\n");
+    wire::describe(&machine)?;
+    Servers::make_known_to(&machine.host_root())?;
+    let conf = format!("nfs {}\n", Servers::target());
     let growth = growth_kib(&machine, &conf, Some(servers.namespace()))?;
     println!("the page cache grew by {growth} KiB at most");
     ensure!(growth <= 16 << 10, "{growth} KiB");

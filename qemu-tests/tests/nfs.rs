@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use qemu_tests::crash::Crash;
 use qemu_tests::cycle::{Cycle, Outcome};
 use qemu_tests::machine::{Content, DiskPlan, Machine};
 use qemu_tests::proof::{self, Known};
@@ -99,21 +100,10 @@ fn saves(name: &str, flavour: Flavour, net: &Net<'_>, conf: &str, own: &str) -> 
 }
 
 fn check(export: &Path, kernel: &Kernel, own: &str, work: &Path) -> Result<()> {
-    let dumps = Saved::below(&export.join("var/crash"))?;
-    let [saved] = dumps.as_slice() else {
-        panic!("{dumps:?}");
-    };
+    let saved = Saved::only_in(&export.join("var/crash"))?;
     saved.check_names(&format!("{own}-"), ":")?;
     saved.check_modes()?;
-    ensure!(saved.manifest()?["complete"] == true);
-    let dmesg = fs::read(saved.file("vmcore-dmesg.txt"))?;
-    let known = Known {
-        kernel,
-        dmesg: Some(&dmesg),
-        ram: None,
-        symbols: false,
-    };
-    proof::dump_is_good(&saved.file("vmcore"), &known, work)
+    proof::folder_is_good(&saved, &Known::of(kernel), Crash::Sysrq, work)
 }
 
 #[test]

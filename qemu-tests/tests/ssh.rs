@@ -24,7 +24,7 @@ fn capture(name: &str, peer: &Peer) -> Result<(Machine, Outcome)> {
 fn capture_with(name: &str, peer: &Peer, lines: &str) -> Result<(Machine, Outcome)> {
     let kernel = setup::kernel(Flavour::Cloud6_1)?;
     let machine = Machine::new(name)?;
-    fs::write(machine.host_root().join("kdump.network"), wire::NETWORK)?;
+    wire::describe(&machine)?;
     peer.make_known_to(&machine.host_root())?;
     let conf = format!(
         "ssh {}\npath {}\nfailure_action reboot\n{lines}",
