@@ -308,6 +308,8 @@ pub struct Ext<'a> {
     pub content: Option<&'a Path>,
     /// How many inodes it has; none for as many as the program thinks fit.
     pub inodes: Option<u32>,
+    /// The size of its blocks; none for what the program thinks fit.
+    pub block_bytes: Option<u32>,
 }
 
 impl<'a> Ext<'a> {
@@ -321,6 +323,7 @@ impl<'a> Ext<'a> {
             uuid: "",
             content: None,
             inodes: None,
+            block_bytes: None,
         }
     }
 
@@ -340,6 +343,9 @@ impl<'a> Ext<'a> {
         }
         if let Some(inodes) = self.inodes {
             command.args(["-N", &inodes.to_string()]);
+        }
+        if let Some(bytes) = self.block_bytes {
+            command.args(["-b", &bytes.to_string()]);
         }
         if let Some(content) = self.content {
             command.arg("-d").arg(content);

@@ -74,6 +74,8 @@ impl<'a> Stack<'a> {
         let filesystem = machine.work().join("filesystem.img");
         Ext {
             uuid: UUID,
+            // As large as the sectors of any device that it is put on.
+            block_bytes: Some(4096),
             ..Ext::new("ext4", SIZE_MIB)
         }
         .make(&filesystem)?;

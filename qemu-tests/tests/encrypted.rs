@@ -115,6 +115,8 @@ fn on_a_disk<'a>(name: &'a str, make: &'a str, describe: &'a str) -> Stack<'a> {
 }
 
 const MODULES: &[&str] = &["dm_crypt", "xts", "ecb", "essiv", "algif_skcipher"];
+/// Where it has its JSON and what that is preceded by.
+const LUKS2_HEADER_BYTES: u64 = 16 << 10;
 const LUKS2: &str = "--type luks2 --pbkdf pbkdf2 --cipher aes-xts-plain64";
 
 #[test]
@@ -206,6 +208,36 @@ fn an_older_luks_on_a_logical_volume() -> Result<()> {
     give_key(&built.machine, 32)?;
     let header = built.machine.host_root().join("dev/dm-0");
     disk::copy_sparse(&built.images()[0], FIRST_EXTENT, &header, 0, 4096)?;
+    let outcome = built.capture(&conf(""))?;
+    built.saved(&outcome, "/var/crash", None)?;
+    built.machine.clean_up()
+}
+
+#[test]
+fn sectors_of_4_kib_on_a_mirror() -> Result<()> {
+    // With the array's superblock at the end each half looks like the encrypted device itself.
+    let make = "do_md --create /dev/md0 --run --assume-clean --level=1 --raid-devices=2 --metadata=1.0 /dev/vda /dev/vdb\n"
+        .to_owned()
+        + &encrypt("/dev/md0", &format!("{LUKS2} --sector-size 4096"), 64);
+    let array = format!(
+        "say describe /dev/md0 made_of=/dev/vda,/dev/vdb md_level=raid1 \
+         size=$(($(cat /sys/class/block/md0/size) * 512)) fstype=crypto_LUKS uuid={LUKS_UUID}\n"
+    );
+    let describe = array
+        + &describe(0, "/dev/md0", &filesystem())
+        + "do_luks close crypt\ndo_md --wait-clean /dev/md0\ndo_md --stop /dev/md0\n";
+    let modules = [MODULES, &["raid1"]].concat();
+    let stack = Stack {
+        disks_mib: &[216, 216],
+        tools: &["cryptsetup", "mdadm"],
+        modules: &modules,
+        start: "do_md --assemble /dev/md0 --run /dev/vda /dev/vdb\ndo_luks open /dev/md0 crypt\n",
+        ..on_a_disk("luks-on-md", &make, &describe)
+    };
+    let built = stack.build()?;
+    give_key(&built.machine, 64)?;
+    let header = built.machine.host_root().join("dev/md0");
+    disk::copy_sparse(&built.images()[0], 0, &header, 0, LUKS2_HEADER_BYTES)?;
     let outcome = built.capture(&conf(""))?;
     built.saved(&outcome, "/var/crash", None)?;
     built.machine.clean_up()
