@@ -11,18 +11,35 @@ use core::iter;
 use crate::address::Pfn;
 use crate::codec::{Codec, SLACK_BYTES};
 use crate::io::{IoError, Source};
-use crate::kdump::Encoded;
 use crate::pages::is_zero;
 
-/// The most pages of a batch. Zero pages take little time, so that fewer would be handed about for next to nothing.
-pub const BATCH_PAGES: usize = 128;
+/// The most pages of a batch. With more of them a CPU waits for longer while another is busy with one, and zero pages take so
+/// little time that fewer would be handed about for next to nothing.
+pub const BATCH_PAGES: usize = 64;
 /// The most bytes of a batch: pages of more than 4 KiB are fewer.
 const BATCH_BYTES: usize = BATCH_PAGES * 4096;
+/// Room in front of the pages' bytes, so that what the batch before has left over can go out with them in one write.
+pub(crate) const HEAD_BYTES: usize = 4096;
 /// What [`Batch::encode`] reads into, where a source cannot be viewed in place: no more than a cache next to a CPU has room
 /// for, and no less than a page.
 pub const SCRATCH_BYTES: usize = 128 << 10;
 /// The offset of a page that is not in the vmcore in one piece.
 const IN_PIECES: u64 = u64::MAX;
+/// The length of a page that equals the one before.
+const REPEATED: u32 = u32::MAX;
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoded {
+    /// It has nothing but zeros.
+    Zero,
+    /// The same as the last one before it that is not zero.
+    Repeated,
+    /// So many bytes: the page as it is.
+    Stored(u32),
+    /// So many bytes, in the compression of the dumpfile.
+    Compressed(u32),
+}
 
 /// Some pages, by their numbers and by where they are in the vmcore, and after [`encode`](Batch::encode) what they became.
 ///
@@ -33,17 +50,18 @@ pub struct Batch {
     pfns: [u64; BATCH_PAGES],
     offsets: [u64; BATCH_PAGES],
     /// Pages that are not to be compressed, a bit for each.
-    given_up: [u64; BATCH_PAGES / 64],
+    given_up: u64,
     page_bytes: u32,
     count: u32,
     /// Whether zero pages are told apart: 0 or 1.
     share_zero: u32,
     /// Whether some page could not be read, so that nothing has become of any: 0 or 1.
     unread: u32,
-    /// What each page became: 0 is a zero page, `page_bytes` one that stays as it is, else its bytes when compressed.
+    /// What each page became: 0 is a zero page, [`REPEATED`] one like that before, `page_bytes` one that stays as it is, else
+    /// its bytes when compressed.
     lengths: [u32; BATCH_PAGES],
-    /// The bytes of all pages but those of zeros, one behind the other.
-    data: [u8; BATCH_BYTES + SLACK_BYTES],
+    /// Behind [`HEAD_BYTES`] the bytes of all pages that have some, one behind the other.
+    data: [u8; HEAD_BYTES + BATCH_BYTES + SLACK_BYTES],
 }
 
 impl Batch {
@@ -53,13 +71,13 @@ impl Batch {
         Self {
             pfns: [0; BATCH_PAGES],
             offsets: [0; BATCH_PAGES],
-            given_up: [0; BATCH_PAGES / 64],
+            given_up: 0,
             page_bytes: 0,
             count: 0,
             share_zero: 0,
             unread: 0,
             lengths: [0; BATCH_PAGES],
-            data: [0; BATCH_BYTES + SLACK_BYTES],
+            data: [0; HEAD_BYTES + BATCH_BYTES + SLACK_BYTES],
         }
     }
 
@@ -72,17 +90,17 @@ impl Batch {
     }
 
     /// Forgets all pages, for new ones of this size.
-    pub(crate) fn restart(&mut self, page_bytes: usize, share_zero: bool) {
+    pub fn restart(&mut self, page_bytes: usize, share_zero: bool) {
         self.page_bytes = u32_from(page_bytes);
         self.count = 0;
         self.unread = 0;
-        self.given_up = [0; BATCH_PAGES / 64];
+        self.given_up = 0;
         self.share_zero = share_zero.into();
     }
 
     /// Adds up to `count` pages that follow each other, in the vmcore from `offset` on; without one, they are there in
     /// pieces or not at all. Returns how many there was room for.
-    pub(crate) fn push(&mut self, first: Pfn, offset: Option<u64>, count: u64) -> u64 {
+    pub fn push(&mut self, first: Pfn, offset: Option<u64>, count: u64) -> u64 {
         let room = Self::capacity(self.page_bytes()).saturating_sub(self.count());
         let count = usize::try_from(count).unwrap_or(room).min(room);
         let page_bytes = u64::from(self.page_bytes);
@@ -114,15 +132,14 @@ impl Batch {
         self.unread != 0
     }
 
-    fn page_bytes(&self) -> usize {
+    /// Bytes of each page.
+    pub(crate) fn page_bytes(&self) -> usize {
         usize_from(self.page_bytes)
     }
 
     /// The page of this number will be stored as it is: to compress it has cost a worker its life.
     pub fn give_up(&mut self, page: u32) {
-        if let Some(bits) = self.given_up.get_mut(usize_from(page >> 6)) {
-            *bits |= 1 << (page & 63);
-        }
+        self.given_up |= 1_u64.checked_shl(page).unwrap_or(0);
     }
 
     /// Reads and compresses all pages, in `scratch` of at least [`SCRATCH_BYTES`] where the source is not mapped. `starting`
@@ -149,13 +166,13 @@ impl Batch {
     ) -> Result<(), IoError> {
         let page_bytes = self.page_bytes();
         let most = scratch.len().checked_div(page_bytes).unwrap_or(0).max(1);
-        let (mut number, mut used) = (0_u32, 0_usize);
+        let (mut number, mut filled) = (0_u32, Filled::NOTHING);
         while let Some((offset, count)) = self.run(usize_from(number), most) {
             let bytes = count.saturating_mul(page_bytes);
             let pages = source.view(offset, bytes, scratch)?;
             for page in pages.chunks_exact(page_bytes.max(1)) {
                 starting(number);
-                used = self.encode_page(number, page, used, codec);
+                self.encode_page(number, page, &mut filled, codec);
                 number = number.saturating_add(1);
             }
         }
@@ -185,65 +202,101 @@ impl Batch {
         page: &mut [u8],
         read: &mut dyn FnMut(Pfn, &mut [u8]),
     ) {
-        let mut used = 0;
+        let mut filled = Filled::NOTHING;
         for number in 0..self.count {
             let pfn = self.pfns.get(usize_from(number)).copied().unwrap_or(0);
             read(Pfn(pfn), page);
-            used = self.encode_page(number, page, used, codec);
+            self.encode_page(number, page, &mut filled, codec);
         }
         self.unread = 0;
     }
 
-    /// Puts what becomes of a page behind the first `used` bytes of the data. Returns how many there are then.
+    /// Puts what becomes of a page behind what is there.
     fn encode_page(
         &mut self,
         number: u32,
         page: &[u8],
-        used: usize,
+        filled: &mut Filled,
         codec: &mut Codec<'_>,
-    ) -> usize {
-        let index = usize_from(number);
-        let given_up = self.given_up.get(index >> 6).copied().unwrap_or(0) >> (number & 63) & 1;
-        let Some(length) = self.lengths.get_mut(index) else {
-            return used;
+    ) {
+        let Some(length) = self.lengths.get_mut(usize_from(number)) else {
+            return;
         };
         if self.share_zero != 0 && is_zero(page) {
             *length = 0;
-            return used;
+            return;
         }
-        let end = used.saturating_add(page.len()).saturating_add(SLACK_BYTES);
-        let room = self.data.get_mut(used..end).unwrap_or_default();
-        let compressed = match given_up {
+        let Some((before, room)) = self.data.split_at_mut_checked(filled.end) else {
+            return;
+        };
+        let room = room
+            .get_mut(..page.len().saturating_add(SLACK_BYTES))
+            .unwrap_or_default();
+        let compressed = match self.given_up.checked_shr(number).unwrap_or(0) & 1 {
             0 => codec.compress(page, room),
             _ => None,
         };
         let bytes = compressed.unwrap_or(page.len());
-        if compressed.is_none()
-            && let Some(place) = room.get_mut(..page.len())
-        {
+        let Some(place) = room.get_mut(..bytes) else {
+            return;
+        };
+        if compressed.is_none() {
             place.copy_from_slice(page);
         }
+        if before.get(filled.last..) == Some(place) {
+            *length = REPEATED;
+            return;
+        }
         *length = u32_from(bytes);
-        used.saturating_add(bytes)
+        filled.last = filled.end;
+        filled.end = filled.end.saturating_add(bytes);
     }
 
-    /// Each page as it goes into the dumpfile.
-    pub(crate) fn encoded(&self) -> impl Iterator<Item = (Pfn, Encoded<'_>)> {
-        let mut pages = self.pfns.iter().zip(&self.lengths).take(self.count());
-        let mut data = self.data.as_slice();
-        iter::from_fn(move || {
-            let (&pfn, &length) = pages.next()?;
-            // Together they are no longer than the pages, so that they are all there.
-            let (bytes, rest) = data.split_at_checked(usize_from(length))?;
-            data = rest;
+    /// What each page became.
+    pub(crate) fn encoded(&self) -> impl Iterator<Item = (Pfn, Encoded)> {
+        let pages = self.pfns.iter().zip(&self.lengths).take(self.count());
+        pages.map(|(&pfn, &length)| {
             let encoded = match length {
                 0 => Encoded::Zero,
-                _ if length >= self.page_bytes => Encoded::Stored(bytes),
-                _ => Encoded::Compressed(bytes),
+                REPEATED => Encoded::Repeated,
+                _ if length >= self.page_bytes => Encoded::Stored(length),
+                _ => Encoded::Compressed(length),
             };
-            Some((Pfn(pfn), encoded))
+            (Pfn(pfn), encoded)
         })
     }
+
+    /// The bytes of all pages, behind `head` of at most [`HEAD_BYTES`].
+    pub(crate) fn data_behind(&mut self, head: &[u8]) -> &[u8] {
+        let lengths = self.lengths.iter().take(usize_from(self.count));
+        let used = lengths
+            .filter(|length| **length != REPEATED)
+            .fold(0_usize, |sum, length| {
+                sum.saturating_add(usize_from(*length))
+            });
+        let start = HEAD_BYTES.saturating_sub(head.len());
+        let end = HEAD_BYTES.saturating_add(used);
+        let Some(data) = self.data.get_mut(start..end) else {
+            return &[];
+        };
+        if let Some(place) = data.get_mut(..head.len()) {
+            place.copy_from_slice(head);
+        }
+        data
+    }
+}
+
+/// How far a batch's data is filled, and where its last page begins.
+struct Filled {
+    last: usize,
+    end: usize,
+}
+
+impl Filled {
+    const NOTHING: Self = Self {
+        last: HEAD_BYTES,
+        end: HEAD_BYTES,
+    };
 }
 
 impl Default for Batch {
@@ -334,6 +387,7 @@ mod tests {
     fn kinds(batch: &Batch) -> Vec<(u64, char)> {
         let kind = |encoded| match encoded {
             Encoded::Zero => 'z',
+            Encoded::Repeated => 'r',
             Encoded::Stored(_) => 's',
             Encoded::Compressed(_) => 'c',
         };
@@ -349,14 +403,28 @@ mod tests {
             let mut batch = filled(page_bytes);
             assert_eq!(encode(&mut batch, file(page_bytes)), [0, 1, 2]);
             assert_eq!(kinds(&batch), [(102, 'c'), (103, 's'), (104, 'z')]);
-            let stored = batch.encoded().find_map(|(_, encoded)| match encoded {
-                Encoded::Stored(bytes) => Some(bytes.to_vec()),
-                _ => None,
-            });
-            assert!(stored.unwrap() == file(page_bytes).0[2 * page_bytes..]);
+            let data = batch.data_behind(b"head");
+            assert!(data.starts_with(b"head"));
+            assert!(data.ends_with(&file(page_bytes).0[2 * page_bytes..]));
             batch.restart(page_bytes, false);
             assert_eq!((batch.count(), batch.encoded().count()), (0, 0));
+            assert_eq!(batch.data_behind(&[]), []);
         }
+    }
+
+    #[test]
+    fn a_page_that_equals_the_one_before_has_no_bytes() {
+        let mut batch = Box::new(Batch::new());
+        batch.restart(4096, true);
+        // Zeros between two pages make no difference.
+        for (pfn, place) in (0..).zip([1, 1, 2, 0, 2, 1, 1]) {
+            batch.push(Pfn(pfn), Some(place * 4096), 1);
+        }
+        encode(&mut batch, file(4096));
+        let kinds: String = kinds(&batch).iter().map(|(_, kind)| kind).collect();
+        assert_eq!(kinds, "crszrcr");
+        let easy = batch.data_behind(&[]).len() - 4096;
+        assert!(easy < 1000 && easy.is_multiple_of(2), "{easy}");
     }
 
     #[test]
@@ -397,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_batch_has_as_many_pages_as_fit() {
-        for (page_bytes, pages) in [(4096, 128), (16384, 32), (65536, 8)] {
+        for (page_bytes, pages) in [(4096, 64), (16384, 16), (65536, 4)] {
             let mut batch = Box::new(Batch::new());
             batch.restart(page_bytes, true);
             assert_eq!(batch.push(Pfn(5), None, pages - 1), pages - 1);

@@ -9,7 +9,8 @@ use crate::counters::Counters;
 use crate::filter::Filter;
 use crate::kdump::{self, Bitmap, Extent, Facts, WriteError, Writer};
 use crate::layout::Layout;
-use crate::pages::{Ends, Lane, Pages};
+use crate::pages::{Ends, Pages};
+use crate::workers::Queue;
 use crate::{CollectError, Observer, Progress, Sink, Source, Stage, Stats, Vmcore};
 
 /// A kdump-compressed file in the making.
@@ -51,7 +52,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
 
     pub(crate) fn write<K: Sink>(
         mut self,
-        mut lane: Lane<'_, '_>,
+        mut queue: Queue<'_, '_>,
         writer_memory: &mut [u8],
         sink: &mut K,
     ) -> Result<Stats, CollectError> {
@@ -72,7 +73,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
             page_count,
             nr_cpus: self.vmcore.cpu_count(),
             phys_base: self.vmcore.phys_base().cast_unsigned(),
-            compression: lane.compression(),
+            compression: queue.compression(),
             dump_level: self.stats.level_used,
             notes_bytes,
             vmcoreinfo: self.vmcoreinfo_in_notes(),
@@ -87,10 +88,9 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
         self.put_notes(&mut writer)?;
         self.put_present(&mut writer, max_mapnr)?;
 
-        let share_zero = self.stats.level_used.excludes_zero();
-        let mut pages = Pages::new(share_zero, self.vmcore.page_size(), page_count);
+        let mut pages = Pages::new(self.vmcore.page_size(), page_count);
         let mut bitmap_done = 0;
-        let copied = self.put_windows(&mut writer, &mut lane, &mut pages, &mut bitmap_done);
+        let copied = self.put_windows(&mut writer, &mut queue, &mut pages, &mut bitmap_done);
         pages.tell_unreadable(self.observer);
         if let Err(error) = copied {
             // What is already there can still be read, if the rest of the bitmap says that there is no more.
@@ -216,7 +216,7 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
     fn put_windows<K: Sink>(
         &mut self,
         writer: &mut Writer<'_, K>,
-        lane: &mut Lane<'_, '_>,
+        queue: &mut Queue<'_, '_>,
         pages: &mut Pages,
         bitmap_done: &mut u64,
     ) -> Result<(), WriteError> {
@@ -237,9 +237,9 @@ impl<'a, 'm, S: Source> Dump<'a, 'm, S> {
                 self.window.clear(end.0, max_mapnr);
             }
             let (window, mut ends) = self.copying(writer);
-            pages.copy_window(lane, window, &mut ends)?;
+            pages.copy_window(queue, window, &mut ends)?;
         }
-        pages.finish(lane, &mut self.copying(writer).1)
+        pages.finish(queue, &mut self.copying(writer).1)
     }
 
     /// The window, and where its pages come from and go.

@@ -12,9 +12,9 @@
 //!             │
 //!           Filter       a window of pfns at a time: set the bits of the pages that are present, walk the mem_map,
 //!             │          clear the bits of the pages that the dump level leaves out
-//!           Pages        read what is left, in long runs; zero pages share one block
-//!             │           ┊
-//!           Codec        compress each page where it lies; or both by Workers, who are told which pages, a Batch at a time
+//!           Pages        tell which are left, a Batch at a time
+//!             │
+//!           Batch        read in long runs, and compress: here, or by Workers; zero pages share one block
 //!             │
 //!           Writer ─▶ Sink    header, notes, bitmaps, descriptors, data
 //! ```
@@ -48,7 +48,7 @@
 
 use core::fmt;
 
-use config::{CollectOptions, DumpLevel, Format};
+use config::{CollectOptions, Compression, DumpLevel, Format};
 
 pub mod address;
 mod arch;
@@ -92,8 +92,7 @@ pub mod workers;
 use address::Pfn;
 use dump::Dump;
 use kdump::{WriteError, Writer};
-use pages::Lane;
-use workers::Queue;
+use workers::{Alone, Queue};
 
 pub use arch::TranslateError;
 pub use batch::{BATCH_PAGES, Batch, SCRATCH_BYTES};
@@ -247,17 +246,24 @@ pub fn collect_with<S: Source, K: Sink>(
                 ));
             }
             codec::with(options.compression, codec_memory, |codec| {
-                let lane = match means.workers {
-                    Some(workers) => {
-                        Lane::Workers(Queue::new(workers, codec, page_bytes, share_zero))
-                    }
-                    None => Lane::Here(codec),
+                let write = |workers: &mut dyn Workers| {
+                    let queue = Queue::new(workers, codec, page_bytes, share_zero);
+                    dump.write(queue, writer_memory, sink)
                 };
-                dump.write(lane, writer_memory, sink)
+                match means.workers {
+                    Some(workers) => write(workers),
+                    None => alone(options.compression, write),
+                }
             })
             .ok_or(CollectError::Memory)?
         }
     }
+}
+
+/// Calls `write` without workers. A batch is large: it is to be on the stack only where it is needed.
+#[inline(never)]
+fn alone<R>(compression: Compression, write: impl FnOnce(&mut dyn Workers) -> R) -> R {
+    write(&mut Alone::new(compression))
 }
 
 /// Why a dumpfile could not be written.

@@ -6,35 +6,15 @@
     clippy::indexing_slicing
 )]
 
-use config::Compression;
-
 use crate::address::{Pfn, PhysAddr};
+use crate::batch::Encoded;
 use crate::bitmap::Window;
-use crate::codec::Codec;
 use crate::io::{Sink, Source};
-use crate::kdump::{Encoded, WriteError, Writer};
+use crate::kdump::{WriteError, Writer};
 use crate::observer::{Observer, Progress, Stage};
 use crate::stats::Stats;
 use crate::vmcore::{ReadError, Vmcore};
 use crate::workers::Queue;
-
-/// Who compresses.
-pub(crate) enum Lane<'w, 'c> {
-    /// We do, each page where it lies.
-    Here(Codec<'c>),
-    /// Others, who also read them, a batch of pages at a time.
-    Workers(Queue<'w, 'c>),
-}
-
-impl Lane<'_, '_> {
-    /// How the pages are compressed.
-    pub(crate) fn compression(&self) -> Compression {
-        match self {
-            Self::Here(codec) => codec.compression(),
-            Self::Workers(queue) => queue.compression(),
-        }
-    }
-}
 
 /// Where pages come from, where they go, and who is told.
 pub(crate) struct Ends<'a, 'v, 'w, S, K> {
@@ -47,8 +27,6 @@ pub(crate) struct Ends<'a, 'v, 'w, S, K> {
 
 /// What is copied, and how far that is.
 pub(crate) struct Pages {
-    /// Zero pages share one block.
-    share_zero: bool,
     page_bytes: usize,
     /// Pages that will be copied in all.
     total: u64,
@@ -58,9 +36,8 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) const fn new(share_zero: bool, page_bytes: usize, total: u64) -> Self {
+    pub(crate) const fn new(page_bytes: usize, total: u64) -> Self {
         Self {
-            share_zero,
             page_bytes,
             total,
             done: 0,
@@ -72,7 +49,7 @@ impl Pages {
     /// the last of them when this returns.
     pub(crate) fn copy_window<S: Source, K: Sink>(
         &mut self,
-        lane: &mut Lane<'_, '_>,
+        queue: &mut Queue<'_, '_>,
         window: &Window<'_>,
         ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<(), WriteError> {
@@ -88,14 +65,9 @@ impl Pages {
                     .filter(|extent| extent.bytes >> shift > 0);
                 let most = whole.map_or(1, |extent| extent.bytes >> shift);
                 let count = end.saturating_sub(pfn).min(most);
-                let copied = match lane {
-                    Lane::Here(codec) => self.compress(codec, pfn, count, ends),
-                    Lane::Workers(queue) => {
-                        let offset = whole.map(|extent| extent.offset);
-                        self.send(queue, pfn, offset, count, ends)
-                    }
-                }?;
-                pfn = pfn.saturating_add(copied);
+                let offset = whole.map(|extent| extent.offset);
+                let sent = self.send(queue, pfn, offset, count, ends)?;
+                pfn = pfn.saturating_add(sent);
                 self.tell_progress(ends);
             }
             from = end;
@@ -106,14 +78,12 @@ impl Pages {
     /// Writes what workers still have.
     pub(crate) fn finish<S: Source, K: Sink>(
         &mut self,
-        lane: &mut Lane<'_, '_>,
+        queue: &mut Queue<'_, '_>,
         ends: &mut Ends<'_, '_, '_, S, K>,
     ) -> Result<(), WriteError> {
-        if let Lane::Workers(queue) = lane {
-            queue.start();
-            while self.put_oldest(queue, ends)? {
-                self.tell_progress(ends);
-            }
+        queue.start();
+        while self.put_oldest(queue, ends)? {
+            self.tell_progress(ends);
         }
         Ok(())
     }
@@ -121,42 +91,6 @@ impl Pages {
     /// Tells which pages could not be read, as far as that was not told yet.
     pub(crate) fn tell_unreadable(&mut self, observer: &mut dyn Observer) {
         self.unreadable.tell(observer);
-    }
-
-    /// Compresses and writes up to `count` pages that follow each other in the file. Returns how many it were.
-    fn compress<S: Source, K: Sink>(
-        &mut self,
-        codec: &mut Codec<'_>,
-        first: u64,
-        count: u64,
-        ends: &mut Ends<'_, '_, '_, S, K>,
-    ) -> Result<u64, WriteError> {
-        let (count, len) = self.fitting(count, ends.scratch.len());
-        let pfns = first..first.saturating_add(count);
-        let mut put = |pfn, page: &[u8], stats: &mut Stats| {
-            self.done = self.done.saturating_add(1);
-            if self.share_zero && is_zero(page) {
-                stats.zero = stats.zero.saturating_add(1);
-                ends.writer.put_zero_page(Pfn(pfn))
-            } else {
-                stats.kept = stats.kept.saturating_add(1);
-                ends.writer.put_page(Pfn(pfn), page, codec)
-            }
-        };
-        let address = PhysAddr(first.wrapping_shl(ends.vmcore.page_shift()));
-        if let Some(Ok(pages)) = ends.vmcore.view_physical(address, len, ends.scratch) {
-            for (pfn, page) in pfns.zip(pages.chunks_exact(self.page_bytes)) {
-                put(pfn, page, ends.stats)?;
-            }
-            return Ok(count);
-        }
-        let page = ends.scratch.get_mut(..self.page_bytes).unwrap_or_default();
-        for pfn in pfns {
-            self.unreadable
-                .read(ends.vmcore, pfn, page, ends.stats, ends.observer);
-            put(pfn, page, ends.stats)?;
-        }
-        Ok(count)
     }
 
     /// Adds up to `count` pages that follow each other in the file to the batch that is being filled, and sends that on when
@@ -196,24 +130,18 @@ impl Pages {
                     .read(ends.vmcore, pfn.0, page, ends.stats, ends.observer);
             });
         }
-        for (pfn, page) in batch.encoded() {
+        for (_, page) in batch.encoded() {
             self.done = self.done.saturating_add(1);
             let counter = match page {
                 Encoded::Zero => &mut ends.stats.zero,
-                Encoded::Stored(_) | Encoded::Compressed(_) => &mut ends.stats.kept,
+                Encoded::Repeated | Encoded::Stored(_) | Encoded::Compressed(_) => {
+                    &mut ends.stats.kept
+                }
             };
             *counter = counter.saturating_add(1);
-            ends.writer.put_encoded(pfn, page)?;
         }
+        ends.writer.put_batch(batch)?;
         Ok(true)
-    }
-
-    /// As many of `count` pages as fit into so many bytes, and how many bytes they have.
-    fn fitting(&self, count: u64, room: usize) -> (u64, usize) {
-        let fit = room.checked_div(self.page_bytes).unwrap_or(0);
-        let count = to_usize(count).min(fit);
-        let len = count.saturating_mul(self.page_bytes);
-        (u64::try_from(count).unwrap_or(u64::MAX), len)
     }
 
     fn tell_progress<S: Source, K: Sink>(&self, ends: &mut Ends<'_, '_, '_, S, K>) {
@@ -267,10 +195,6 @@ impl Unreadable {
             ));
         }
     }
-}
-
-fn to_usize(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Whether a page has nothing but zeros. Most that have something else have it early.

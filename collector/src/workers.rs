@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The seam to other CPUs: batches of pages go out, and come back read and compressed in the order in which they went.
 
+use core::mem;
+
 use config::Compression;
 
 use crate::batch::Batch;
@@ -16,7 +18,7 @@ pub trait Workers {
     /// How the workers compress.
     fn compression(&self) -> Compression;
 
-    /// How many batches there are, at least 1. Two more than CPUs keep all busy.
+    /// How many batches there are, at least 1. Some more than two for each CPU keep all busy.
     fn batch_count(&self) -> usize;
 
     /// Batch `index`, which is not with a worker.
@@ -28,6 +30,45 @@ pub trait Workers {
     /// Returns `None` when batch `index` is done; at once when it was not started. Before that it may give back a batch
     /// that no worker has begun, this one or another: the caller is to [encode](Batch::encode) it and call again.
     fn wait(&mut self, index: usize) -> Option<usize>;
+}
+
+/// Nobody: a single batch, which always comes back undone.
+pub(crate) struct Alone {
+    compression: Compression,
+    batch: Batch,
+    is_started: bool,
+}
+
+impl Alone {
+    pub(crate) const fn new(compression: Compression) -> Self {
+        Self {
+            compression,
+            batch: Batch::new(),
+            is_started: false,
+        }
+    }
+}
+
+impl Workers for Alone {
+    fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    fn batch_count(&self) -> usize {
+        1
+    }
+
+    fn batch(&mut self, _: usize) -> &mut Batch {
+        &mut self.batch
+    }
+
+    fn start(&mut self, _: usize) {
+        self.is_started = true;
+    }
+
+    fn wait(&mut self, index: usize) -> Option<usize> {
+        mem::take(&mut self.is_started).then_some(index)
+    }
 }
 
 /// The batches as a ring: one is being filled, those before it are under way.

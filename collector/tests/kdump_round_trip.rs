@@ -6,7 +6,7 @@
 use collector::address::Pfn;
 use collector::codec;
 use collector::kdump::{Bitmap, Extent, Facts, ReadError, Reader, Utsname, Writer};
-use collector::{Abi, IoError, Sink, Source};
+use collector::{Abi, Batch, IoError, SCRATCH_BYTES, Sink, Source};
 use config::{Compression, DumpLevel};
 
 #[derive(Default)]
@@ -57,6 +57,14 @@ fn page(pfn: u64, bytes: usize) -> Vec<u8> {
     page
 }
 
+/// Some are zero, and some equal the one before.
+fn expected(pfn: u64, bytes: usize) -> Vec<u8> {
+    match pfn % 4 {
+        0 => vec![0; bytes],
+        _ => page(pfn / 2, bytes),
+    }
+}
+
 #[test]
 fn the_reader_finds_every_page_that_the_writer_was_given() {
     for page_bytes in [4096_usize, 16384, 65536] {
@@ -74,7 +82,7 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
                 nr_cpus: 1,
                 phys_base: 0,
                 compression,
-                dump_level: DumpLevel::NONE,
+                dump_level: DumpLevel::MAX,
                 notes_bytes: 3 * page_bytes as u64,
                 vmcoreinfo: Extent {
                     offset: 7,
@@ -98,12 +106,20 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
                     .put_bitmap(Bitmap::Present, 0, &vec![0xff; bits.len()])
                     .unwrap();
                 writer.put_bitmap(Bitmap::Dumpable, 0, &bits).unwrap();
-                for &pfn in &pfns {
-                    match pfn % 4 {
-                        0 => writer.put_zero_page(Pfn(pfn)),
-                        _ => writer.put_page(Pfn(pfn), &page(pfn / 2, page_bytes), &mut codec),
+                let mut batch = Box::new(Batch::new());
+                let mut scratch = vec![0; SCRATCH_BYTES];
+                let mut rest = &pfns[..];
+                while !rest.is_empty() {
+                    batch.restart(page_bytes, true);
+                    let mut vmcore = File::default();
+                    while let [pfn, behind @ ..] = rest
+                        && batch.push(Pfn(*pfn), Some(vmcore.size_bytes()), 1) == 1
+                    {
+                        vmcore.0.extend(expected(*pfn, page_bytes));
+                        rest = behind;
                     }
-                    .unwrap();
+                    batch.encode(&mut vmcore, &mut codec, &mut scratch, &mut |_| {});
+                    writer.put_batch(&mut batch).unwrap();
                 }
                 assert_eq!(writer.finish().unwrap().pages, pfns.len() as u64);
                 writer.into_sink()
@@ -135,11 +151,7 @@ fn the_reader_finds_every_page_that_the_writer_was_given() {
             for &pfn in &pfns {
                 assert_eq!(reader.next_page(from), Ok(Some(Pfn(pfn))));
                 reader.read_page(Pfn(pfn), &mut found).unwrap();
-                let expected = match pfn % 4 {
-                    0 => vec![0; page_bytes],
-                    _ => page(pfn / 2, page_bytes),
-                };
-                assert!(found == expected, "{pfn}");
+                assert!(found == expected(pfn, page_bytes), "{pfn}");
                 from = Pfn(pfn + 1);
             }
             assert_eq!(reader.next_page(from), Ok(None));

@@ -29,9 +29,11 @@ use rustix::thread::futex;
 
 /// More are not used, however many CPUs there are: the attempt itself has to write for all of them.
 const MAX_WORKERS: usize = 8;
-/// While each worker has a batch, one waits and one is being written.
-const SPARE_BATCHES: usize = 2;
-const MAX_BATCHES: usize = MAX_WORKERS + SPARE_BATCHES;
+/// Each worker has a batch, and another to go on with while the attempt writes.
+const BATCHES_EACH: usize = 2;
+/// What else is being filled, or waits to be written because one before it is not done.
+const SPARE_BATCHES: usize = 4;
+const MAX_BATCHES: usize = batch_count(MAX_WORKERS);
 /// What a process takes besides the board: its page tables, its stack, the codec's memory, and what it reads into where the
 /// vmcore cannot be mapped.
 const PROCESS_BYTES: usize = 448 << 10;
@@ -44,6 +46,11 @@ const MAX_REPLACEMENTS: usize = 16;
 /// How long killed workers may take to go.
 const GONE_MS: u64 = 1000;
 
+/// How many batches so many workers have.
+const fn batch_count(workers: usize) -> usize {
+    workers * BATCHES_EACH + SPARE_BATCHES
+}
+
 /// The board for as many workers as there are CPUs and memory for; `None` where one CPU does everything.
 #[must_use]
 pub fn take_board() -> Option<Board> {
@@ -52,7 +59,7 @@ pub fn take_board() -> Option<Board> {
     // What the first dump needs besides is not known, so that most of it is left.
     let affordable_bytes = available_bytes() / 4;
     let count = (2..=cpus).rev().find(|&count| {
-        let bytes = Board::size_bytes(count + SPARE_BATCHES) + count * PROCESS_BYTES;
+        let bytes = Board::size_bytes(batch_count(count)) + count * PROCESS_BYTES;
         bytes <= affordable_bytes
     });
     let Some(count) = count else {
@@ -61,9 +68,9 @@ pub fn take_board() -> Option<Board> {
         }
         return None;
     };
-    match Board::take(count + SPARE_BATCHES) {
+    match Board::take(batch_count(count)) {
         Ok(board) => {
-            let bytes = Board::size_bytes(count + SPARE_BATCHES);
+            let bytes = Board::size_bytes(batch_count(count));
             let bytes = u64::try_from(bytes).unwrap_or(0);
             log!("{count} workers compress; they share {}", Mib(bytes));
             Some(board)
@@ -150,7 +157,7 @@ impl<'b> Processes<'b> {
             seen: [Seen::default(); MAX_BATCHES],
             held,
         };
-        let count = this.held.len().saturating_sub(SPARE_BATCHES);
+        let count = this.held.len().saturating_sub(SPARE_BATCHES) / BATCHES_EACH;
         for number in 0..count.min(MAX_WORKERS) {
             this.start_worker(number);
         }
@@ -560,7 +567,7 @@ mod tests {
 
     /// The dump that workers make, with such a fault, and how many were replaced.
     fn dump_by(workers: usize, fault: &str) -> (std::vec::Vec<u8>, usize, usize) {
-        let board = Board::take(workers + SPARE_BATCHES).unwrap();
+        let board = Board::take(batch_count(workers)).unwrap();
         let faults = Faults::from_command_line(fault);
         let mut processes = start(&board, &faults);
         let bytes = dump(Some(&mut processes));
@@ -629,7 +636,7 @@ mod tests {
 
     #[test]
     fn a_board_serves_another_attempt() {
-        let board = Board::take(2 + SPARE_BATCHES).unwrap();
+        let board = Board::take(batch_count(2)).unwrap();
         let faults = Faults::default();
         // It ends while its workers have batches.
         let mut processes = start(&board, &faults);

@@ -11,8 +11,10 @@ use config::Compression;
 
 use super::input::{Input, open_source};
 
-/// While each thread has a batch, one waits and one is being written.
-const SPARE_BATCHES: usize = 2;
+/// Each thread has a batch, and another to go on with while the one that writes is busy with something else.
+const BATCHES_EACH: usize = 2;
+/// What else is being filled, or waits to be written because one before it is not done.
+const SPARE_BATCHES: usize = 4;
 
 /// A batch with its number.
 type Job = (usize, Box<Batch>);
@@ -64,7 +66,7 @@ impl Threads {
             .ok_or_else(|| format!("{compression} cannot be written yet"))?;
         let mut this = Self {
             compression,
-            batches: (0..count + SPARE_BATCHES)
+            batches: (0..BATCHES_EACH * count + SPARE_BATCHES)
                 .map(|_| Some(Box::new(Batch::new())))
                 .collect(),
             shared: Arc::default(),

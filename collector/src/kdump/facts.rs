@@ -63,17 +63,6 @@ pub enum Bitmap {
     Dumpable,
 }
 
-/// A page as it goes into the dumpfile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoded<'a> {
-    /// It has nothing but zeros.
-    Zero,
-    /// As it is.
-    Stored(&'a [u8]),
-    /// In the compression of the dumpfile.
-    Compressed(&'a [u8]),
-}
-
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {

@@ -28,7 +28,7 @@ pub mod source;
 pub mod utsname;
 pub mod writer;
 
-pub use facts::{Bitmap, Encoded, Facts, Part, Summary, WriteError};
+pub use facts::{Bitmap, Facts, Part, Summary, WriteError};
 pub use file_map::FileMap;
 pub use header::{Extent, Header, HeaderError, PageDesc, SubHeader};
 pub use reader::{ReadError, Reader};

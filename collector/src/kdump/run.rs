@@ -41,13 +41,15 @@ impl Cut {
     }
 }
 
-/// A growing run of bytes. What is before `offset` has been written; `buf[..len]` follows it.
+/// A growing run of bytes. What is before `offset` has been written; the first `held` bytes behind it are in `buf`.
 #[derive(Debug)]
 pub(super) struct Run<'m> {
     buf: &'m mut [u8],
     offset: u64,
+    held: usize,
+    /// Bytes behind `offset`: more than are held while those of a batch are still in it.
     len: usize,
-    /// Bytes that are written at a time; `offset` is a multiple of it away from where the run began.
+    /// Bytes of which a multiple is written; `offset` is a multiple of it away from where the run began.
     unit: usize,
     /// The cut at the last unit boundary that `len` has passed.
     at_unit: Cut,
@@ -56,7 +58,7 @@ pub(super) struct Run<'m> {
 }
 
 impl<'m> Run<'m> {
-    /// A run that begins at `offset` and is written `unit` bytes at a time. `buf` has room for what is added between
+    /// A run that begins at `offset` and is written in multiples of `unit` bytes. `buf` has room for what is added between
     /// two flushes.
     pub(super) const fn new(buf: &'m mut [u8], offset: u64, unit: usize) -> Self {
         let cut = Cut {
@@ -67,6 +69,7 @@ impl<'m> Run<'m> {
         Self {
             buf,
             offset,
+            held: 0,
             len: 0,
             unit,
             at_unit: cut,
@@ -85,16 +88,20 @@ impl<'m> Run<'m> {
         self.offset.saturating_add(as_u64(self.len))
     }
 
-    /// The memory behind the last byte, to be filled and then [`grown`](Run::grow) into.
+    /// The memory behind what is held.
     pub(super) fn free(&mut self) -> &mut [u8] {
-        self.buf.get_mut(self.len..).unwrap_or_default()
+        self.buf.get_mut(self.held..).unwrap_or_default()
     }
 
-    /// `bytes` more have been filled, which belong to a page; the cuts are those before and after that page.
+    /// What is held.
+    pub(super) fn held(&self) -> &[u8] {
+        self.buf.get(..self.held).unwrap_or_default()
+    }
+
+    /// `bytes` more belong to a page and will come by [`put`](Run::put); the cuts are those before and after that page.
     pub(super) fn grow(&mut self, bytes: usize, before: Cut, after: Cut) {
-        let whole_units = |len: usize| len.checked_div(self.unit).unwrap_or(0);
-        let len = self.len.saturating_add(bytes).min(self.buf.len());
-        if whole_units(len) > whole_units(self.len) {
+        let len = self.len.saturating_add(bytes);
+        if self.whole_units(len) > self.whole_units(self.len) {
             self.at_unit = if len.is_multiple_of(self.unit) {
                 after
             } else {
@@ -104,42 +111,29 @@ impl<'m> Run<'m> {
         self.len = len;
     }
 
-    /// Adds as much of `bytes` as there is room for, and returns the rest.
-    pub(super) fn fill<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let free = self.free();
-        let (now, later) = bytes
-            .split_at_checked(free.len())
-            .unwrap_or((bytes, Default::default()));
-        for (to, from) in free.chunks_mut(now.len().max(1)).zip([now]) {
-            to.copy_from_slice(from);
+    /// Holds `bytes`, which belong to a page and for which there is room.
+    pub(super) fn hold(&mut self, bytes: &[u8], before: Cut, after: Cut) {
+        if let Some(place) = self.free().get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.held = self.held.saturating_add(bytes.len());
         }
-        self.grow(now.len(), Cut::default(), Cut::default());
-        later
+        self.grow(bytes.len(), before, after);
     }
 
-    /// Whether the first `bytes` of the free memory equal those at `offset`, which still wait here.
-    pub(super) fn repeats(&self, offset: u64, bytes: usize) -> bool {
-        let Some((waiting, free)) = self.buf.split_at_checked(self.len) else {
-            return false;
-        };
-        let start = offset.checked_sub(self.offset).map(usize::try_from);
-        let Some(Ok(start)) = start else {
-            return false;
-        };
-        let earlier = start
-            .checked_add(bytes)
-            .and_then(|end| waiting.get(start..end));
-        earlier.is_some() && earlier == free.get(..bytes)
+    /// Holds as much of `bytes` as there is room for, and returns the rest.
+    pub(super) fn fill<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let room = self.free().len();
+        let (now, later) = bytes
+            .split_at_checked(room)
+            .unwrap_or((bytes, Default::default()));
+        self.hold(now, Cut::default(), Cut::default());
+        later
     }
 
     /// Forgets what waits.
     pub(super) const fn discard(&mut self) {
+        self.held = 0;
         self.len = 0;
-    }
-
-    /// Bytes that wait.
-    pub(super) const fn len(&self) -> usize {
-        self.len
     }
 
     /// The pages whose bytes are all on the sink.
@@ -147,35 +141,70 @@ impl<'m> Run<'m> {
         self.written
     }
 
-    /// Writes all whole units that wait.
-    pub(super) fn flush_units<K: Sink>(&mut self, sink: &mut K) -> Result<(), WriteError> {
-        let rest = self.len.checked_rem(self.unit).unwrap_or(0);
-        let bytes = self.len.saturating_sub(rest);
-        if bytes == 0 {
+    /// Writes all whole units of what waits, which is `all`: what is held, and behind it what the run has
+    /// [grown](Run::grow) by. The rest is held. Returns how many bytes were written.
+    pub(super) fn put<K: Sink>(&mut self, sink: &mut K, all: &[u8]) -> Result<usize, WriteError> {
+        debug_assert_eq!(
+            self.len,
+            all.len(),
+            "a batch has other bytes than its pages"
+        );
+        let bytes = self.whole_units(all.len());
+        let (units, rest) = all
+            .split_at_checked(bytes)
+            .unwrap_or((all, Default::default()));
+        self.write(sink, units)?;
+        self.discard();
+        self.hold(rest, self.at_unit, self.at_unit);
+        Ok(bytes)
+    }
+
+    /// Writes all whole units that are held. Returns how many bytes were written.
+    pub(super) fn flush_units<K: Sink>(&mut self, sink: &mut K) -> Result<usize, WriteError> {
+        let bytes = self.whole_units(self.held);
+        self.write_held(sink, bytes)?;
+        self.buf.copy_within(bytes..self.held, 0);
+        self.held = self.held.saturating_sub(bytes);
+        self.len = self.held;
+        Ok(bytes)
+    }
+
+    /// Writes all that waits; `cut` is behind the last page. Returns how many bytes were written.
+    pub(super) fn flush_all<K: Sink>(
+        &mut self,
+        sink: &mut K,
+        cut: Cut,
+    ) -> Result<usize, WriteError> {
+        if self.held != self.len {
+            return Err(WriteError::Mismatch("pages without their data"));
+        }
+        let bytes = self.held;
+        self.write_held(sink, bytes)?;
+        self.discard();
+        self.written = cut;
+        Ok(bytes)
+    }
+
+    fn whole_units(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(bytes.checked_rem(self.unit).unwrap_or(0))
+    }
+
+    fn write_held<K: Sink>(&mut self, sink: &mut K, bytes: usize) -> Result<(), WriteError> {
+        // Lent for as long as it is written.
+        let buf = core::mem::take(&mut self.buf);
+        let result = self.write(sink, buf.get(..bytes).unwrap_or_default());
+        self.buf = buf;
+        result
+    }
+
+    fn write<K: Sink>(&mut self, sink: &mut K, data: &[u8]) -> Result<(), WriteError> {
+        if data.is_empty() {
             return Ok(());
         }
-        self.write(sink, bytes)?;
-        self.buf.copy_within(bytes..self.len, 0);
-        self.len = rest;
-        self.written = self.at_unit;
-        Ok(())
-    }
-
-    /// Writes all that waits; `cut` is behind the last page.
-    pub(super) fn flush_all<K: Sink>(&mut self, sink: &mut K, cut: Cut) -> Result<(), WriteError> {
-        if self.len != 0 {
-            self.write(sink, self.len)?;
-            self.len = 0;
-        }
-        self.written = cut;
-        Ok(())
-    }
-
-    fn write<K: Sink>(&mut self, sink: &mut K, bytes: usize) -> Result<(), WriteError> {
-        let data = self.buf.get(..bytes).unwrap_or_default();
         sink.write_at(self.offset, data)
             .map_err(|error| WriteError::Sink(self.offset, error))?;
-        self.offset = self.offset.saturating_add(as_u64(bytes));
+        self.offset = self.offset.saturating_add(as_u64(data.len()));
+        self.written = self.at_unit;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writes a dumpfile in one pass, from memory that the caller gives.
 
-use super::facts::{Bitmap, Encoded, Facts, Part, Summary, WriteError};
+use super::facts::{Bitmap, Facts, Part, Summary, WriteError};
 use super::file_map::FileMap;
 use super::header::{
     self, Extent, FLAG_INCOMPLETE, HEADER_BYTES, Header, MAX_BLOCK_BYTES, PAGE_DESC_BYTES,
@@ -9,18 +9,18 @@ use super::header::{
 };
 use super::run::{Cut, Run, as_u64};
 use crate::address::Pfn;
-use crate::codec::{Codec, SLACK_BYTES};
+use crate::batch::{BATCH_PAGES, Batch, Encoded, HEAD_BYTES};
 use crate::io::Sink;
 
-/// Data is written this many bytes at a time.
-const DATA_UNIT: usize = 256 * 1024;
-/// Room for the page that makes a unit full.
+/// Data is written in multiples of this. What is left over of a batch goes out with the next one.
+const DATA_UNIT: usize = HEAD_BYTES;
+/// Room for that, and before it for the header's block, which is as large as a page, and the sub header.
 #[allow(clippy::as_conversions, reason = "a constant of 17 bits")]
-const DATA_BYTES: usize = DATA_UNIT + MAX_BLOCK_BYTES as usize + SLACK_BYTES;
-/// Descriptors wait for data to be written, and longer only while they are fewer than this.
-const DESCS_BYTES: usize = 64 * 1024;
-/// Descriptors are written in whole blocks.
+const DATA_BYTES: usize = MAX_BLOCK_BYTES as usize + DATA_UNIT;
+/// Descriptors are written in multiples of this.
 const DESCS_UNIT: usize = 4096;
+/// Besides what is less than that: those of a batch.
+const DESCS_BYTES: usize = DESCS_UNIT + BATCH_PAGES * PAGE_DESC_BYTES;
 
 /// Writes a dumpfile: [`begin`](Writer::begin), all notes, the windows of both bitmaps, the pages in ascending order,
 /// [`finish`](Writer::finish).
@@ -45,9 +45,9 @@ pub struct Writer<'m, K> {
     descs: Run<'m>,
     /// Behind the last page that was put.
     cut: Cut,
-    /// The block that all zero pages share.
+    /// The block that all zero pages share, once there is page data.
     zero: Option<PageDesc>,
-    /// The last page's descriptor.
+    /// The descriptor of the last page that is not zero.
     last: Option<PageDesc>,
     shared_pages: u64,
     raw_pages: u64,
@@ -213,113 +213,58 @@ impl<'m, K: Sink> Writer<'m, K> {
         Ok(())
     }
 
-    /// Adds a page, compressed if that makes it smaller. Pages come in ascending order of their pfn; one whose data equals
-    /// that of the page before it shares it.
+    /// Adds the pages of a batch that is [encoded](Batch::encode). Pages come in ascending order of their pfn.
     ///
     /// # Errors
-    /// What the sink said; [`WriteError::Mismatch`] when the page's length, its order or the number of pages is not as
-    /// announced.
-    pub fn put_page(
-        &mut self,
-        pfn: Pfn,
-        page: &[u8],
-        codec: &mut Codec<'_>,
-    ) -> Result<(), WriteError> {
-        self.check_page(pfn, page.len())?;
-        // As much as in a batch, so that the same becomes of it.
-        let room = page.len().saturating_add(SLACK_BYTES);
-        let place = self.data.free().get_mut(..room).unwrap_or_default();
-        match codec.compress(page, place) {
-            Some(bytes) => self.put_filled(pfn, bytes, Form::Compressed),
-            None => self.put_copy(pfn, page, Form::Stored),
+    /// What the sink said; [`WriteError::Mismatch`] when the pages' size, their order or number is not as announced.
+    pub fn put_batch(&mut self, batch: &mut Batch) -> Result<(), WriteError> {
+        if batch.page_bytes() != self.page_bytes() {
+            return Err(WriteError::Mismatch("pages of another size"));
         }
+        self.begin_data()?;
+        for (pfn, encoded) in batch.encoded() {
+            self.put_page(pfn, encoded)?;
+        }
+        // Descriptors first: what a full disk then cuts off is data, and all data before it can be found.
+        self.flush_descs()?;
+        let all = batch.data_behind(self.data.held());
+        let written = self.data.put(&mut self.sink, all)?;
+        self.count(written);
+        Ok(())
     }
 
-    /// Adds a page that is encoded already.
-    ///
-    /// # Errors
-    /// As [`Writer::put_page`].
-    pub fn put_encoded(&mut self, pfn: Pfn, page: Encoded<'_>) -> Result<(), WriteError> {
-        match page {
-            Encoded::Zero => self.put_zero_page(pfn),
+    /// Adds a page's descriptor, whose data will come.
+    fn put_page(&mut self, pfn: Pfn, encoded: Encoded) -> Result<(), WriteError> {
+        self.check_page(pfn)?;
+        let (bytes, flags) = match encoded {
+            Encoded::Zero => {
+                let zero = self
+                    .zero
+                    .ok_or(WriteError::Mismatch("a zero page at a level that has none"))?;
+                self.shared_pages = self.shared_pages.saturating_add(1);
+                return self.put_desc(pfn, &zero, 0);
+            }
+            Encoded::Repeated => {
+                let last = self
+                    .last
+                    .ok_or(WriteError::Mismatch("a page that repeats none"))?;
+                self.shared_pages = self.shared_pages.saturating_add(1);
+                return self.put_desc(pfn, &last, 0);
+            }
             Encoded::Stored(bytes) => {
-                self.check_page(pfn, bytes.len())?;
-                self.put_copy(pfn, bytes, Form::Stored)
+                self.raw_pages = self.raw_pages.saturating_add(1);
+                (bytes, 0)
             }
-            Encoded::Compressed(bytes) => {
-                self.check_page(pfn, self.page_bytes())?;
-                self.put_copy(pfn, bytes, Form::Compressed)
-            }
-        }
-    }
-
-    fn put_copy(&mut self, pfn: Pfn, data: &[u8], form: Form) -> Result<(), WriteError> {
-        self.data
-            .free()
-            .get_mut(..data.len())
-            .ok_or(WriteError::Mismatch("a page without room"))?
-            .copy_from_slice(data);
-        self.put_filled(pfn, data.len(), form)
-    }
-
-    /// Adds the page whose data is in the first `bytes` of the free memory.
-    fn put_filled(&mut self, pfn: Pfn, bytes: usize, form: Form) -> Result<(), WriteError> {
+            Encoded::Compressed(bytes) => (bytes, self.flag),
+        };
         let desc = PageDesc {
             offset: self.data.end(),
-            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            flags: match form {
-                Form::Stored => 0,
-                Form::Compressed => self.flag,
-            },
+            bytes,
+            flags,
             page_flags: 0,
         };
-        let repeats = self.last.filter(|last| {
-            (last.bytes, last.flags) == (desc.bytes, desc.flags)
-                && self.data.repeats(last.offset, bytes)
-        });
-        if let Some(last) = repeats {
-            self.shared_pages = self.shared_pages.saturating_add(1);
-            return self.put_desc(pfn, &last, 0);
-        }
-        if form == Form::Stored {
-            self.raw_pages = self.raw_pages.saturating_add(1);
-        }
         self.last = Some(desc);
         self.put_desc(pfn, &desc, bytes)
-    }
-
-    /// Adds a page of zeros. All of them share one block, stored as it is, as makedumpfile has it.
-    ///
-    /// # Errors
-    /// As [`Writer::put_page`].
-    pub fn put_zero_page(&mut self, pfn: Pfn) -> Result<(), WriteError> {
-        let page_bytes = self.page_bytes();
-        self.check_page(pfn, page_bytes)?;
-        if let Some(zero) = self.zero {
-            self.shared_pages = self.shared_pages.saturating_add(1);
-            return self.put_desc(pfn, &zero, 0);
-        }
-        let zero = self.zero_block()?;
-        self.zero = Some(zero);
-        self.raw_pages = self.raw_pages.saturating_add(1);
-        self.put_desc(pfn, &zero, page_bytes)
-    }
-
-    /// Fills in the block that all zero pages share; it does not count as data yet.
-    fn zero_block(&mut self) -> Result<PageDesc, WriteError> {
-        let offset = self.data.end();
-        let page_bytes = self.page_bytes();
-        self.data
-            .free()
-            .get_mut(..page_bytes)
-            .ok_or(WriteError::Mismatch("a page without room"))?
-            .fill(0);
-        Ok(PageDesc {
-            offset,
-            bytes: self.map.block_bytes,
-            flags: 0,
-            page_flags: 0,
-        })
     }
 
     /// Bytes that reached the sink so far.
@@ -339,6 +284,7 @@ impl<'m, K: Sink> Writer<'m, K> {
         if self.cut.pages != self.page_count {
             return Err(WriteError::Mismatch("fewer pages than announced"));
         }
+        self.begin_data()?;
         let file_bytes = self.data.end();
         self.flush_rest()?;
         if self.incomplete || self.sink.is_stream() {
@@ -369,11 +315,11 @@ impl<'m, K: Sink> Writer<'m, K> {
         }
         let cut = self.cut;
         let data = match self.data.flush_all(&mut self.sink, cut) {
-            Ok(()) => cut,
+            Ok(_) => cut,
             Err(_) => self.data.written(),
         };
         let descs = match self.descs.flush_all(&mut self.sink, cut) {
-            Ok(()) => cut,
+            Ok(_) => cut,
             Err(_) => self.descs.written(),
         };
         let kept = if data.pages < descs.pages {
@@ -411,10 +357,7 @@ impl<'m, K: Sink> Writer<'m, K> {
         usize::try_from(self.map.block_bytes).unwrap_or(usize::MAX)
     }
 
-    fn check_page(&self, pfn: Pfn, bytes: usize) -> Result<(), WriteError> {
-        if bytes != self.page_bytes() {
-            return Err(WriteError::Mismatch("a page of another size"));
-        }
+    fn check_page(&self, pfn: Pfn) -> Result<(), WriteError> {
         if pfn.0 < self.cut.pfn {
             return Err(WriteError::Mismatch("pages in descending order"));
         }
@@ -431,49 +374,35 @@ impl<'m, K: Sink> Writer<'m, K> {
         Ok(())
     }
 
-    /// Adds a descriptor and the `bytes` of data that were filled in for it, then writes what has become a unit.
-    fn put_desc(&mut self, pfn: Pfn, desc: &PageDesc, bytes: usize) -> Result<(), WriteError> {
+    /// Adds a descriptor, and the `bytes` of data that will come for it.
+    fn put_desc(&mut self, pfn: Pfn, desc: &PageDesc, bytes: u32) -> Result<(), WriteError> {
         let before = self.cut.before(pfn.0);
         let after = before.after();
         self.cut = after;
-        if bytes != 0 {
-            self.data.grow(bytes, before, after);
-        }
-        let encoded = desc.encode(self.header.abi);
-        if let Some(place) = self.descs.free().first_chunk_mut() {
-            *place = encoded;
-        }
-        self.descs.grow(encoded.len(), before, after);
-        if self.data.len() >= DATA_UNIT {
-            // Descriptors first: what a full disk then cuts off is data, and all data before it can be found.
-            self.flush_descs()?;
-            self.flush_data()?;
-        } else if self.descs.free().len() < PAGE_DESC_BYTES {
-            self.flush_descs()?;
-        }
+        self.data
+            .grow(usize::try_from(bytes).unwrap_or(usize::MAX), before, after);
+        self.descs
+            .hold(&desc.encode(self.header.abi), before, after);
         Ok(())
     }
 
     fn flush_descs(&mut self) -> Result<(), WriteError> {
-        let waiting = self.descs.len();
-        self.descs.flush_units(&mut self.sink)?;
-        self.count(waiting.saturating_sub(self.descs.len()));
+        let written = self.descs.flush_units(&mut self.sink)?;
+        self.count(written);
         Ok(())
     }
 
     fn flush_data(&mut self) -> Result<(), WriteError> {
-        let waiting = self.data.len();
-        self.data.flush_units(&mut self.sink)?;
-        self.count(waiting.saturating_sub(self.data.len()));
+        let written = self.data.flush_units(&mut self.sink)?;
+        self.count(written);
         Ok(())
     }
 
     /// Writes all that waits, and the zeros between the descriptors and the data.
     fn flush_rest(&mut self) -> Result<(), WriteError> {
-        let waiting = self.descs.len().saturating_add(self.data.len());
-        self.descs.flush_all(&mut self.sink, self.cut)?;
-        self.data.flush_all(&mut self.sink, self.cut)?;
-        self.count(waiting);
+        let descs = self.descs.flush_all(&mut self.sink, self.cut)?;
+        let data = self.data.flush_all(&mut self.sink, self.cut)?;
+        self.count(descs.saturating_add(data));
         let gap = self.map.data.saturating_sub(self.map.descs_end);
         self.write_zeros(self.map.descs_end, gap)
     }
@@ -481,16 +410,27 @@ impl<'m, K: Sink> Writer<'m, K> {
     /// Fills the notes' last block up with zeros and makes the run the one of the page data.
     fn end_notes(&mut self) -> Result<(), WriteError> {
         self.pad_data(self.map.present)?;
-        let waiting = self.data.len();
-        self.data.flush_all(&mut self.sink, Cut::default())?;
-        self.count(waiting);
+        let written = self.data.flush_all(&mut self.sink, Cut::default())?;
+        self.count(written);
         self.data.restart(self.map.data);
-        if self.part.is_some() && self.share_zero {
-            self.zero = Some(self.zero_block()?);
-            let bytes = self.page_bytes();
-            self.data.grow(bytes, self.cut, self.cut);
-        }
         Ok(())
+    }
+
+    /// Puts the block that all zero pages share in front of the page data, as makedumpfile has it.
+    fn begin_data(&mut self) -> Result<(), WriteError> {
+        if !self.share_zero || self.zero.is_some() {
+            return Ok(());
+        }
+        let offset = self.data.end();
+        self.zero = Some(PageDesc {
+            offset,
+            bytes: self.map.block_bytes,
+            flags: 0,
+            page_flags: 0,
+        });
+        self.raw_pages = self.raw_pages.saturating_add(1);
+        self.pad_data(offset.saturating_add(self.map.block_bytes.into()))?;
+        self.flush_data()
     }
 
     /// Adds zeros to the data up to this offset of the file.
@@ -574,13 +514,6 @@ impl<'m, K: Sink> Writer<'m, K> {
     fn count(&mut self, bytes: usize) {
         self.written_bytes = self.written_bytes.saturating_add(as_u64(bytes));
     }
-}
-
-/// How a page's data is in the dumpfile.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Stored,
-    Compressed,
 }
 
 #[cfg(test)]

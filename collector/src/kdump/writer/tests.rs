@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
 use crate::Abi;
-use crate::codec;
-use crate::io::IoError;
+use crate::batch::SCRATCH_BYTES;
+use crate::codec::{self, Codec};
+use crate::io::{IoError, Source};
 use crate::kdump::header::FLAG_ZLIB;
 use crate::kdump::{Extent, Utsname};
 use config::{Compression, DumpLevel};
@@ -108,16 +109,47 @@ fn pfns() -> Vec<u64> {
     (0..100_001).step_by(7).collect()
 }
 
+/// A vmcore of nothing but pages.
+struct Vmcore(Vec<u8>);
+
+impl Source for Vmcore {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        let start = offset as usize;
+        buf.copy_from_slice(&self.0[start..start + buf.len()]);
+        Ok(())
+    }
+}
+
+/// A batch of these pages.
+fn batch(
+    pfns: &[u64],
+    page: impl Fn(u64) -> [u8; 4096],
+    share_zero: bool,
+    codec: &mut Codec<'_>,
+) -> Box<Batch> {
+    let mut vmcore = Vmcore(pfns.iter().flat_map(|&pfn| page(pfn)).collect());
+    let mut batch = Box::new(Batch::new());
+    batch.restart(4096, share_zero);
+    for (place, &pfn) in (0..).step_by(4096).zip(pfns) {
+        assert_eq!(batch.push(Pfn(pfn), Some(place), 1), 1);
+    }
+    let mut scratch = [0; SCRATCH_BYTES];
+    batch.encode(&mut vmcore, codec, &mut scratch, &mut |_| {});
+    batch
+}
+
 fn put(
     writer: &mut Writer<'_, &mut Disk>,
-    pfn: u64,
+    pfns: &[u64],
+    page: impl Fn(u64) -> [u8; 4096],
     codec: &mut Codec<'_>,
 ) -> Result<(), WriteError> {
-    match pfn % 5 {
-        0 => writer.put_zero_page(Pfn(pfn)),
-        1 => writer.put_page(Pfn(pfn), &page(1), codec),
-        _ => writer.put_page(Pfn(pfn), &page(pfn), codec),
-    }
+    pfns.chunks(BATCH_PAGES)
+        .try_for_each(|pfns| writer.put_batch(&mut batch(pfns, &page, true, codec)))
 }
 
 fn expected(pfn: u64) -> [u8; 4096] {
@@ -166,9 +198,7 @@ fn a_dumpfile_has_every_page_that_was_put() {
         let (summary, written) =
             codec::with(compression, &mut [0; codec::MEMORY_BYTES], |mut codec| {
                 let mut writer = begin(&mut disk, compression, &mut memory, count).unwrap();
-                for pfn in pfns() {
-                    put(&mut writer, pfn, &mut codec).unwrap();
-                }
+                put(&mut writer, &pfns(), expected, &mut codec).unwrap();
                 (writer.finish().unwrap(), writer.written_bytes())
             })
             .unwrap();
@@ -197,50 +227,57 @@ fn a_dumpfile_has_every_page_that_was_put() {
 }
 
 #[test]
-fn data_goes_out_in_large_aligned_writes() {
+fn a_batch_goes_out_in_one_aligned_write() {
     let mut disk = Disk::default();
     let mut memory = vec![0; MEMORY_BYTES];
-    let mut writer = begin(
-        &mut disk,
-        Compression::None,
-        &mut memory,
-        pfns().len() as u64,
+    let count = pfns().len() as u64;
+    codec::with(
+        Compression::Zlib,
+        &mut [0; codec::MEMORY_BYTES],
+        |mut codec| {
+            let mut writer = begin(&mut disk, Compression::Zlib, &mut memory, count).unwrap();
+            put(&mut writer, &pfns(), expected, &mut codec).unwrap();
+            writer.finish().unwrap();
+        },
     )
     .unwrap();
-    for pfn in pfns() {
-        put(&mut writer, pfn, &mut Codec::None).unwrap();
+    let map = FileMap::new(Abi::LITTLE_64, 4096, 5000, 100_001, count).unwrap();
+    let data = disk.writes.iter().filter(|(offset, _)| *offset >= map.data);
+    let data: Vec<_> = data.copied().collect();
+    let [zero, batches @ .., last] = &data[..] else {
+        panic!("{data:?}");
+    };
+    assert_eq!(*zero, (map.data, 4096));
+    assert_eq!(batches.len(), pfns().len().div_ceil(BATCH_PAGES));
+    let mut end = map.data + 4096;
+    for (offset, bytes) in batches {
+        assert_eq!((*offset, bytes % 4096), (end, 0));
+        assert!(*bytes > 4096);
+        end += *bytes as u64;
     }
-    writer.finish().unwrap();
-    let map = FileMap::new(Abi::LITTLE_64, 4096, 5000, 100_001, pfns().len() as u64).unwrap();
-    let data: Vec<_> = disk
-        .writes
-        .iter()
-        .filter(|(offset, _)| *offset >= map.data)
-        .collect();
-    let (last, units) = data.split_last().unwrap();
-    assert!(units.len() > 100);
-    for (offset, bytes) in units {
-        assert_eq!((offset % 4096, *bytes), (0, DATA_UNIT));
-    }
-    assert!(last.1 < DATA_UNIT);
+    assert_eq!(last.0, end);
+    assert!(last.1 < 4096);
 }
 
 #[test]
-fn repeated_pages_share_their_data() {
+fn repeated_pages_of_a_batch_share_their_data() {
     let mut disk = Disk::default();
     let mut memory = vec![0; MEMORY_BYTES];
     let count = pfns().len() as u64;
     let mut writer = begin(&mut disk, Compression::None, &mut memory, count).unwrap();
-    for pfn in pfns() {
-        let page = page(pfn / 700);
-        writer.put_page(Pfn(pfn), &page, &mut Codec::None).unwrap();
-    }
+    let repeated = |pfn| page(pfn / 700);
+    put(&mut writer, &pfns(), repeated, &mut Codec::None).unwrap();
     let summary = writer.finish().unwrap();
-    // 143 different ones, and two again whose data had just been written and could not be compared any more.
-    assert_eq!(summary.raw_pages, 145);
-    assert_eq!(summary.shared_pages, count - 145);
+    // Each batch has its own, and so has each hundred pages.
+    let batches = pfns().len().div_ceil(BATCH_PAGES);
+    let hundreds = pfns().len().div_ceil(100);
+    let both = (0..pfns().len()).filter(|place| place % 100 == 0 && place % BATCH_PAGES == 0);
+    let different = (batches + hundreds - both.count()) as u64;
+    // And the block of zero pages, of which there are none.
+    assert_eq!(summary.raw_pages, different + 1);
+    assert_eq!(summary.shared_pages, count - different);
     let map = FileMap::new(Abi::LITTLE_64, 4096, 5000, 100_001, count).unwrap();
-    assert_eq!(summary.file_bytes, map.data + 145 * 4096);
+    assert_eq!(summary.file_bytes, map.data + (different + 1) * 4096);
     assert_eq!(read(&disk.bytes, 7007), Some(page(10).to_vec()));
 }
 
@@ -257,14 +294,11 @@ fn a_full_disk_leaves_an_incomplete_dumpfile_with_the_pages_that_fit() {
         let failed = codec::with(
             Compression::Zlib,
             &mut [0; codec::MEMORY_BYTES],
-            |mut codec| {
-                let mut pfns = pfns().into_iter();
-                pfns.find_map(|pfn| put(&mut writer, pfn, &mut codec).err())
-            },
+            |mut codec| put(&mut writer, &pfns(), expected, &mut codec),
         )
         .unwrap();
         assert!(
-            matches!(failed, Some(WriteError::Sink(_, IoError::NO_SPACE))),
+            matches!(failed, Err(WriteError::Sink(_, IoError::NO_SPACE))),
             "{failed:?}"
         );
         let summary = writer.finish_incomplete().unwrap();
@@ -301,9 +335,7 @@ fn a_dump_that_ends_early_keeps_all_its_pages() {
         pfns().len() as u64,
     )
     .unwrap();
-    for pfn in &pfns()[..1000] {
-        put(&mut writer, *pfn, &mut Codec::None).unwrap();
-    }
+    put(&mut writer, &pfns()[..1000], expected, &mut Codec::None).unwrap();
     assert_eq!(
         writer.finish(),
         Err(WriteError::Mismatch("fewer pages than announced"))
@@ -342,50 +374,32 @@ fn what_does_not_match_the_facts_is_an_error() {
     assert_eq!(odd.err(), Some(WriteError::Facts));
 
     let mut writer = Writer::begin(Disk::default(), &facts, &mut memory).unwrap();
-    let page = [1; 4096];
-    let none = &mut Codec::None;
+    let of = |pfns: &[u64]| batch(pfns, |pfn| [pfn as u8; 4096], true, &mut Codec::None);
     let mismatch = |result| matches!(result, Err(WriteError::Mismatch(_)));
     assert!(mismatch(writer.put_notes(&[1])));
     assert!(mismatch(writer.put_bitmap(Bitmap::Present, 12_501, &[0])));
-    assert!(mismatch(writer.put_page(Pfn(0), &page[1..], none)));
-    assert!(mismatch(writer.put_page(Pfn(100_001), &page, none)));
-    writer.put_page(Pfn(5), &page, none).unwrap();
-    assert!(mismatch(writer.put_page(Pfn(5), &page, none)));
-    writer.put_zero_page(Pfn(6)).unwrap();
-    assert!(mismatch(writer.put_page(Pfn(7), &page, none)));
+    let mut small = Batch::new();
+    small.restart(2048, true);
+    assert!(mismatch(writer.put_batch(&mut small)));
+    assert!(mismatch(writer.put_batch(&mut of(&[100_001]))));
+    writer.put_batch(&mut of(&[5])).unwrap();
+    assert!(mismatch(writer.put_batch(&mut of(&[5]))));
+    writer.put_batch(&mut of(&[0x100])).unwrap();
+    assert!(mismatch(writer.put_batch(&mut of(&[0x101]))));
     assert_eq!(writer.finish().unwrap().pages, 2);
 }
 
 #[test]
-fn a_page_that_comes_encoded_makes_the_same_file() {
-    let files = [false, true].map(|encoded| {
-        let mut disk = Disk::default();
-        let mut memory = vec![0; MEMORY_BYTES];
-        let count = pfns().len() as u64;
-        codec::with(
-            Compression::Zlib,
-            &mut [0; codec::MEMORY_BYTES],
-            |mut codec| {
-                let mut writer = begin(&mut disk, Compression::Zlib, &mut memory, count).unwrap();
-                let mut place = vec![0; 4096 + SLACK_BYTES];
-                for pfn in pfns() {
-                    if !encoded {
-                        put(&mut writer, pfn, &mut codec).unwrap();
-                        continue;
-                    }
-                    let page = expected(pfn);
-                    let made = match codec.compress(&page, &mut place) {
-                        _ if pfn % 5 == 0 => Encoded::Zero,
-                        Some(bytes) => Encoded::Compressed(&place[..bytes]),
-                        None => Encoded::Stored(&page),
-                    };
-                    writer.put_encoded(Pfn(pfn), made).unwrap();
-                }
-                writer.finish().unwrap();
-            },
-        )
-        .unwrap();
-        disk.bytes
-    });
-    assert!(files[0] == files[1]);
+fn a_batch_that_does_not_match_costs_only_itself() {
+    let mut disk = Disk::default();
+    let mut memory = vec![0; MEMORY_BYTES];
+    let mut writer = begin(&mut disk, Compression::None, &mut memory, 5).unwrap();
+    let put = |writer: &mut Writer<'_, &mut Disk>, pfns: &[u64]| {
+        put(writer, pfns, page, &mut Codec::None)
+    };
+    put(&mut writer, &[0, 7]).unwrap();
+    assert!(put(&mut writer, &[14, 200_000]).is_err());
+    assert_eq!(writer.finish_incomplete().unwrap().pages, 2);
+    assert_eq!(read(&disk.bytes, 7), Some(page(7).to_vec()));
+    assert_eq!(read(&disk.bytes, 14), None);
 }
