@@ -321,6 +321,16 @@ impl Marks {
     }
 }
 
+const FINGERPRINTS: usize = 1024;
+
+/// A number below [`FINGERPRINTS`] by which most names differ.
+fn fingerprint(name: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else {
+        return 0;
+    };
+    (usize::from(*first) ^ (usize::from(*last) << 2) ^ (name.len() << 5)) % FINGERPRINTS
+}
+
 struct Search<'a> {
     abi: Abi,
     questions: &'a [Question],
@@ -335,9 +345,9 @@ struct Search<'a> {
 impl Search<'_> {
     /// Notes where the names of the questions are. Each stands there once.
     fn find_names(&mut self, names: &mut Stream<'_, '_>) {
-        // A name is looked at closely where its length and its first letter are those of a wanted one.
+        // A name is looked at closely where its fingerprint is that of a wanted one.
         let mut wanted: Vec<&'static str, MAX_NAMES> = Vec::new();
-        let mut lengths = [0_u64; 256];
+        let mut fingerprints = [false; FINGERPRINTS];
         for question in self.questions.iter().take(MAX_QUESTIONS) {
             let (of, name) = question.names();
             for name in [Some(of), name].into_iter().flatten() {
@@ -345,14 +355,8 @@ impl Search<'_> {
                     continue;
                 }
                 let _ = wanted.push(name);
-                if let (Some(first), Some(bit)) = (
-                    name.as_bytes().first(),
-                    u32::try_from(name.len())
-                        .ok()
-                        .and_then(|length| 1_u64.checked_shl(length)),
-                ) && let Some(place) = lengths.get_mut(usize::from(*first))
-                {
-                    *place |= bit;
+                if let Some(place) = fingerprints.get_mut(fingerprint(name.as_bytes())) {
+                    *place = true;
                 }
             }
         }
@@ -367,13 +371,8 @@ impl Search<'_> {
                 && let Some(length) = first_zero(rest)
             {
                 let text = rest.get(..length).unwrap_or_default();
-                let first = text.first().copied().unwrap_or(0);
-                let of_length = lengths.get(usize::from(first)).copied().unwrap_or(0);
-                if length < 64
-                    && of_length.wrapping_shr(u32::try_from(length).unwrap_or(0)) & 1 != 0
-                    && let Some(name) = wanted.iter().find(|name| {
-                        name.as_bytes().first() == Some(&first) && name.as_bytes() == text
-                    })
+                if fingerprints.get(fingerprint(text)) == Some(&true)
+                    && let Some(name) = wanted.iter().find(|name| name.as_bytes() == text)
                 {
                     let here = u32::try_from(used)
                         .ok()

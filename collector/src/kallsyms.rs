@@ -248,10 +248,13 @@ impl<'a> Tokens<'a> {
         wanted: &[&str],
         numbers: &mut [Option<u32>; MAX_NAMES],
     ) -> Result<(), &'static str> {
-        // For each byte, whether a name that begins with it can be a wanted one.
+        // For each byte, whether a name that begins with it can be a wanted one, and how many letters it stands for.
         let mut begins = [false; 256];
-        for (token, begins) in (0..=u8::MAX).zip(&mut begins) {
+        let mut lengths = [0_usize; 256];
+        let bytes = (0..=u8::MAX).zip(begins.iter_mut().zip(&mut lengths));
+        for (token, (begins, length)) in bytes {
             let text = self.text(token);
+            *length = text.len();
             let text = text.get(1..).unwrap_or_default();
             *begins = wanted.iter().any(|name| {
                 let name = name.as_bytes();
@@ -259,43 +262,61 @@ impl<'a> Tokens<'a> {
             });
         }
         let mut left = wanted.len();
-        for number in 0..count {
-            let Some(length) = name_length(names) else {
-                return Err("its names end before their number is reached");
-            };
-            if length == 0 || length > MAX_NAME_BYTES {
-                return Err("a name in it has an impossible length");
-            }
-            let bytes = names
-                .take(length)
+        let mut number = 0;
+        let mut least = 1;
+        while number < count && left > 0 {
+            // As many names at a time as the window has.
+            let window = names
+                .peek(least)
                 .ok_or("its names end before their number is reached")?;
-            let first = bytes.first().copied().unwrap_or(0);
-            if !begins.get(usize::from(first)).copied().unwrap_or(false) {
-                continue;
-            }
-            for (name, place) in wanted.iter().zip(numbers.iter_mut()) {
-                if place.is_none() && self.spells(bytes, name) {
-                    *place = Some(number);
-                    left = left.saturating_sub(1);
-                    break;
+            let mut rest = window;
+            while number < count
+                && let Some((length, behind)) = name_length(rest)
+            {
+                if length == 0 || length > MAX_NAME_BYTES {
+                    return Err("a name in it has an impossible length");
                 }
+                let Some((bytes, behind)) = behind.split_at_checked(length) else {
+                    break;
+                };
+                rest = behind;
+                let first = bytes.first().copied().unwrap_or(0);
+                if begins.get(usize::from(first)).copied().unwrap_or(false) {
+                    // With the letter of its kind.
+                    let letters = bytes.iter().fold(0_usize, |sum, &byte| {
+                        sum.wrapping_add(lengths.get(usize::from(byte)).copied().unwrap_or(0))
+                    });
+                    for (name, place) in wanted.iter().zip(numbers.iter_mut()) {
+                        if name.len().wrapping_add(1) == letters
+                            && place.is_none()
+                            && self.spells(bytes, name)
+                        {
+                            *place = Some(number);
+                            left = left.saturating_sub(1);
+                            break;
+                        }
+                    }
+                }
+                number = number.saturating_add(1);
             }
-            if left == 0 {
-                break;
-            }
+            let taken = window.len().saturating_sub(rest.len());
+            least = match taken {
+                0 => window.len().saturating_add(1),
+                _ => 1,
+            };
+            let _ = names.take(taken);
         }
         Ok(())
     }
 }
 
-/// The length in front of a name: a byte, and with the top bit of that set a second one.
-fn name_length(names: &mut Stream<'_, '_>) -> Option<usize> {
-    let low = names.take(1)?.first().copied()?;
-    if low & 0x80 == 0 {
-        return Some(usize::from(low));
+/// The length in front of a name, and what is behind it: a byte, and with the top bit of that set a second one.
+fn name_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match bytes {
+        [low, rest @ ..] if low & 0x80 == 0 => Some((usize::from(*low), rest)),
+        [low, high, rest @ ..] => Some((usize::from(low & 0x7f) | (usize::from(*high) << 7), rest)),
+        _ => None,
     }
-    let high = names.take(1)?.first().copied()?;
-    Some(usize::from(low & 0x7f) | (usize::from(high) << 7))
 }
 
 #[cfg(test)]
