@@ -127,26 +127,7 @@ fn machine(target: Target, config: Config) -> Machine {
         (kernel.start * size, kernel.end * size),
     ];
     let mut machine = Machine::new_on(target, config, &ram, kernel);
-    let mut pfn = base + 0x100;
-    let mut next = || {
-        pfn += 1;
-        pfn - 1
-    };
-    machine.cache(next());
-    machine.cache_private(next());
-    machine.swap_cache(next());
-    machine.swap_flag_alone(next());
-    machine.anon(next());
-    machine.anon_private(next());
-    machine.ksm(next());
-    machine.movable(next());
-    machine.slab(next());
-    machine.offline(next());
-    machine.hwpoison(next());
-    machine.free(next(), 0);
-    machine.free_of_impossible_order(next());
-    let plain = next();
-    machine.zero(plain);
+    machine.one_of_each(base + 0x100);
     machine.compound(base + 0x110, 2, Compound::Anon);
     machine.compound(base + 0x114, 2, Compound::Cache);
     machine.compound(base + 0x118, 2, Compound::Slab);

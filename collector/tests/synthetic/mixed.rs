@@ -24,27 +24,7 @@ pub(crate) fn mixed(config: Config) -> Machine {
     ];
     let mut machine = Machine::new(config, &ram, 0x2000..kernel_end);
     machine.unmanaged.insert(0x1000 / 512);
-    let mut pfn = 0x100;
-    let mut next = || {
-        pfn += 1;
-        pfn - 1
-    };
-    machine.cache(next());
-    machine.cache_private(next());
-    machine.swap_cache(next());
-    machine.swap_flag_alone(next());
-    machine.anon(next());
-    machine.anon_private(next());
-    machine.ksm(next());
-    machine.movable(next());
-    machine.slab(next());
-    machine.offline(next());
-    machine.hwpoison(next());
-    machine.free(next(), 0);
-    machine.free_of_impossible_order(next());
-    let plain = next();
-    machine.zero(plain);
-    let cache = next();
+    let cache = machine.one_of_each(0x100);
     machine.cache(cache);
     machine.zero(cache);
     // Compound pages of a few orders.

@@ -205,6 +205,31 @@ impl Machine {
         self.kinds.insert(pfn, kind);
     }
 
+    /// A page of each kind that a single page can be, from `first` on. Returns the pfn behind them.
+    pub(crate) fn one_of_each(&mut self, first: u64) -> u64 {
+        let mut pfn = first;
+        let mut next = || {
+            pfn += 1;
+            pfn - 1
+        };
+        self.cache(next());
+        self.cache_private(next());
+        self.swap_cache(next());
+        self.swap_flag_alone(next());
+        self.anon(next());
+        self.anon_private(next());
+        self.ksm(next());
+        self.movable(next());
+        self.slab(next());
+        self.offline(next());
+        self.hwpoison(next());
+        self.free(next(), 0);
+        self.free_of_impossible_order(next());
+        let plain = next();
+        self.zero(plain);
+        pfn
+    }
+
     /// A free block. Only its first struct page says so.
     pub(crate) fn free(&mut self, pfn: u64, order: u32) {
         for inside in pfn..pfn + (1 << order) {
