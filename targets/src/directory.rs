@@ -123,6 +123,10 @@ impl<'f> Directory<'f> {
     }
 }
 
+/// What NFS says where the server has no hard links: the kernel's own `ENOTSUPP`, which is no number of POSIX. Source: Linux
+/// 6.12 `include/linux/errno.h`, and `fs/nfs_common/common.c` for `NFS3ERR_NOTSUPP`.
+const NO_LINKS_ON_THE_SERVER: Errno = Errno::from_raw_os_error(524);
+
 /// Renames without replacing anything, on file systems and kernels without that flag too.
 fn rename_exclusive(directory: &OwnedFd, from: &str, to: &str) -> Result<(), Errno> {
     match renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
@@ -133,6 +137,7 @@ fn rename_exclusive(directory: &OwnedFd, from: &str, to: &str) -> Result<(), Err
         Ok(()) => return unlinkat(directory, from, AtFlags::empty()),
         // No hard links here. We made the directory and nobody else is running: a look before the rename is enough.
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => {}
+        Err(errno) if errno == NO_LINKS_ON_THE_SERVER => {}
         Err(errno) => return Err(errno),
     }
     match statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
