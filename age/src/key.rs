@@ -110,10 +110,35 @@ impl FromStr for Identity {
 }
 
 impl Identity {
+    /// The one of these bytes, which nobody else may know or guess.
+    #[must_use]
+    pub const fn from_random(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// As a key file has it. A word of its own, so that no message has it by mistake.
+    #[must_use]
+    pub fn reveal(&self) -> impl fmt::Display {
+        Revealed(bech32::encode(IDENTITY, &self.0))
+    }
+
     /// Whom files are for that it can read.
     #[must_use]
     pub fn recipient(&self) -> Recipient {
         Recipient(MontgomeryPoint::mul_base_clamped(self.0).to_bytes())
+    }
+}
+
+/// The letters behind `AGE-SECRET-KEY-1`.
+struct Revealed<const N: usize>([u8; N]);
+
+impl<const N: usize> fmt::Display for Revealed<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = str::from_utf8(&self.0).unwrap_or("");
+        for letter in IDENTITY.chars().chain(['1']).chain(letters.chars()) {
+            write!(f, "{}", letter.to_ascii_uppercase())?;
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +157,16 @@ mod tests {
         assert_eq!(identity.recipient().to_string(), PUBLIC);
         assert_eq!(PUBLIC.parse(), Ok(identity.recipient()));
         assert!(SECRET.to_lowercase().parse::<Identity>().is_ok());
+        assert_eq!(identity.reveal().to_string(), SECRET);
+        assert_eq!(
+            Identity::from_random([7; 32])
+                .reveal()
+                .to_string()
+                .parse::<Identity>()
+                .unwrap()
+                .0,
+            [7; 32]
+        );
     }
 
     #[test]
