@@ -9,7 +9,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::tree::{Kind, Tree, read, scratch};
-use crate::{Format, epoch, own, run};
+use packaging::run;
+
+use crate::{Format, epoch, own};
 
 /// What runs when the package comes and goes.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -46,7 +48,7 @@ pub(crate) fn build(output: &Path) -> Result<PathBuf> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
     let package = output.join(format!("kdumprd_{version}_{}.deb", architecture()?));
-    run::bytes(
+    run::run(
         Command::new("dpkg-deb")
             .args(["--root-owner-group", "-Zxz", "--build"])
             .args([&tree.root, &package])

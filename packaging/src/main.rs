@@ -11,7 +11,6 @@
 
 mod deb;
 mod rpm;
-mod run;
 mod tree;
 
 use std::env;
@@ -22,6 +21,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
+use packaging::run;
 
 const HELP: &str = "\
 Usage: cargo build-deb [-o FOLDER]

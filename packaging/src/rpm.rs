@@ -9,7 +9,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::tree::{Kind, Tree, scratch};
-use crate::{Format, epoch, own, run};
+use packaging::run;
+
+use crate::{Format, epoch, own};
 
 /// Builds the package into `output` and returns its file.
 pub(crate) fn build(output: &Path) -> Result<PathBuf> {
@@ -40,7 +42,7 @@ pub(crate) fn build(output: &Path) -> Result<PathBuf> {
     command
         .arg(own("kdumprd.spec"))
         .env("SOURCE_DATE_EPOCH", epoch());
-    run::bytes(&mut command)
+    run::run(&mut command)
         .context("rpmbuild makes the package; Fedora has it in rpm-build, Debian in rpm")?;
     let name = format!(
         "kdumprd-{}-1.{}.rpm",

@@ -10,8 +10,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use packaging::run;
 
-use crate::{Format, run, target_folder, workspace};
+use crate::{Format, target_folder, workspace};
 
 /// Programs by their package: name of the build, and where it is installed. kexec is not in the path, where kexec-tools has
 /// its own, which does more; kdumpctl loads by itself.
@@ -203,7 +204,7 @@ impl Tree {
             let built = build(package)?;
             for (name, place) in programs {
                 tree.put(place, &read(&built.join(name))?, 0o755, Kind::Ours)?;
-                run::bytes(Command::new("strip").arg(root.join(place)))?;
+                run::run(Command::new("strip").arg(root.join(place)))?;
             }
         }
         for (program, argument, page) in PAGES {
@@ -215,14 +216,14 @@ impl Tree {
             let place = format!("usr/share/man/{page}.gz");
             tree.put(
                 &place,
-                &compressed(&run::bytes(&mut command)?)?,
+                &compressed(&run::run(&mut command)?.stdout)?,
                 0o644,
                 Kind::Ours,
             )?;
         }
         for name in COMPLETED {
-            let text =
-                run::bytes(Command::new(root.join("usr/bin").join(name)).arg("--completion"))?;
+            let mut command = Command::new(root.join("usr/bin").join(name));
+            let text = run::run(command.arg("--completion"))?.stdout;
             let place = format!("usr/share/bash-completion/completions/{name}");
             tree.put(&place, &text, 0o644, Kind::Ours)?;
         }
@@ -262,7 +263,7 @@ impl Tree {
 /// with the programs.
 fn build(package: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run::bytes(
+    run::run(
         Command::new(cargo)
             .args(["build", "-q", "--release", "--bins", "-p", package])
             .current_dir(workspace()),

@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::check::memory::{Memory, PAGE_SIZE, Page};
 use crate::cpio::Cpio;
 use crate::cycle::work_folder;
+use crate::disk::ram_file;
 use crate::run::{run, stdout};
 use crate::setup;
 use crate::vm::Vm;
@@ -285,7 +286,7 @@ pub fn panic_and_dump(name: &str, architecture: Architecture, vmcoreinfo: bool) 
     let ram = work.join("ram");
     let mut arguments: Vec<OsString> = [
         "-machine",
-        &format!("{machine},memory-backend=m"),
+        &format!("{machine},memory-backend=ram"),
         "-cpu",
         cpu,
         "-smp",
@@ -297,12 +298,9 @@ pub fn panic_and_dump(name: &str, architecture: Architecture, vmcoreinfo: bool) 
     ]
     .map(Into::into)
     .to_vec();
-    let mut backend = OsString::from(format!(
-        "memory-backend-file,id=m,size={memory}M,share=on,mem-path="
-    ));
-    backend.push(&ram);
     let kernel = root.join("boot").join(format!("vmlinuz-{release}"));
-    arguments.extend(["-object".into(), backend, "-kernel".into(), kernel.into()]);
+    arguments.extend(ram_file(&ram, memory));
+    arguments.extend(["-kernel".into(), kernel.into()]);
     arguments.extend(["-initrd".into(), initrd.into()]);
     if vmcoreinfo {
         arguments.extend(["-device".into(), "vmcoreinfo".into()]);

@@ -12,7 +12,7 @@ use regex::Regex;
 use crate::artifacts;
 use crate::console::{Line, Wait};
 use crate::crash::Crash;
-use crate::disk::{Disk, with_path};
+use crate::disk::{Disk, ram_file};
 use crate::guest::{self, FirstKernel};
 use crate::setup::Kernel;
 use crate::vm::{End, Vm, log_folder, target_folder};
@@ -162,11 +162,7 @@ impl Cycle {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(file) = &self.ram_file {
             machine += ",memory-backend=ram";
-            arguments.push("-object".into());
-            arguments.push(with_path(
-                &format!("memory-backend-file,id=ram,size={memory}M,share=on,mem-path="),
-                file,
-            ));
+            arguments.extend(ram_file(file, memory));
         }
         let mut add = |option: &str, value: OsString| {
             arguments.push(option.into());

@@ -283,6 +283,25 @@ pub(crate) fn with_path(option: &str, path: &Path) -> OsString {
     format!("{option}{}", path.display().to_string().replace(',', ",,")).into()
 }
 
+/// The memory `ram` of a guest, as a file that outlives it; the machine names it by `memory-backend=ram`.
+#[must_use]
+pub fn ram_file(file: &Path, size_mib: u64) -> [OsString; 2] {
+    let option = format!("memory-backend-file,id=ram,size={size_mib}M,share=on,mem-path=");
+    ["-object".into(), with_path(&option, file)]
+}
+
+/// A machine with one processor whose memory is such a file.
+#[must_use]
+pub fn machine_with_ram_file(file: &Path, size_mib: u64) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["-machine", "q35,memory-backend=ram", "-cpu", "qemu64", "-m"]
+            .map(Into::into)
+            .to_vec();
+    arguments.push(format!("{size_mib}M").into());
+    arguments.extend(ram_file(file, size_mib));
+    arguments
+}
+
 /// Makes an empty image of this size.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ pub mod qmp;
 pub mod relay;
 pub mod report;
 pub mod results;
-pub mod run;
+pub use packaging::run;
 pub mod saved;
 pub mod scene;
 pub mod server;

@@ -14,6 +14,7 @@ use qemu_tests::check::dumpfile::Dumpfile;
 use qemu_tests::check::memory::{Memory, PAGE_SIZE, Page, RamFile};
 use qemu_tests::check::page_exact;
 use qemu_tests::cycle::{boot, work_folder};
+use qemu_tests::disk::machine_with_ram_file;
 use qemu_tests::run::{run, stdout};
 use qemu_tests::setup::{self, Flavour};
 use qemu_tests::{artifacts, guest};
@@ -96,23 +97,8 @@ fn what_qemu_dumps_is_a_vmcore_in_each_format_that_it_has() -> Result<()> {
         guest::script(&kernel, &["qemu_fw_cfg"], &[], SCRIPT)?,
     )?;
     let ram = work.join("ram");
-    let memory = format!(
-        "memory-backend-file,id=ram,size=256M,share=on,mem-path={}",
-        ram.display()
-    );
-    let mut arguments = [
-        "-machine",
-        "q35,memory-backend=ram",
-        "-cpu",
-        "qemu64",
-        "-m",
-        "256M",
-        "-device",
-        "vmcoreinfo",
-    ]
-    .map(Into::into)
-    .to_vec();
-    arguments.extend(["-object".into(), memory.into()]);
+    let mut arguments = machine_with_ram_file(&ram, 256);
+    arguments.extend(["-device".into(), "vmcoreinfo".into()]);
     arguments.extend([
         "-kernel".into(),
         kernel.image().into(),

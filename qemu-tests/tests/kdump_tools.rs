@@ -12,7 +12,7 @@ use qemu_tests::check::dumpfile::Dumpfile;
 use qemu_tests::check::memory::{Memory, PAGE_SIZE, Page, RamFile};
 use qemu_tests::check::{page_exact, readers};
 use qemu_tests::cycle::work_folder;
-use qemu_tests::disk::{Bus, Disk, Ext, ExtImage};
+use qemu_tests::disk::{Bus, Disk, Ext, ExtImage, machine_with_ram_file};
 use qemu_tests::proof::{self, Known};
 use qemu_tests::run::run;
 use qemu_tests::setup::{self, Flavour};
@@ -68,22 +68,8 @@ fn kdump_tools_saves_its_dump_with_our_makedumpfile() -> Result<()> {
         guest::script(&kernel, &debian::MODULES, &[], &script)?,
     )?;
     let ram = work.join("ram");
-    let memory = format!(
-        "memory-backend-file,id=ram,size=512M,share=on,mem-path={}",
-        ram.display()
-    );
     let line = "console=ttyS0 printk.devkmsg=on panic=5 no_timer_check crashkernel=128M";
-    let mut arguments = [
-        "-machine",
-        "q35,memory-backend=ram",
-        "-cpu",
-        "qemu64",
-        "-m",
-        "512M",
-    ]
-    .map(Into::into)
-    .to_vec();
-    arguments.extend(["-object".into(), memory.into()]);
+    let mut arguments = machine_with_ram_file(&ram, 512);
     arguments.extend(["-kernel".into(), kernel.image().into()]);
     arguments.extend([
         "-initrd".into(),
