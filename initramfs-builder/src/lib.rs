@@ -26,6 +26,7 @@ pub mod check;
 pub mod compress;
 pub mod conf;
 pub mod cpio;
+pub mod difference;
 pub mod error;
 pub mod filesystem;
 pub mod host;

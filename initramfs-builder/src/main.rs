@@ -8,8 +8,11 @@ use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
 use initramfs_builder::proof::{self, Kind as ProofKind, Proof, Verdict};
 use initramfs_builder::rehearsal::{Acceleration, Rehearsal};
-use initramfs_builder::{Request, check, conf, image, plan, prepare, read_conf, rehearsal};
+use initramfs_builder::{
+    Request, check, conf, difference, image, plan, prepare, read_conf, rehearsal,
+};
 use lexopt::prelude::*;
+use manual::completion::{Shell, script};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +27,7 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
        mkkdumprd convert [--conf FILE] --to DIALECT                print the configuration as another kdump has it
        mkkdumprd ls IMAGE                                          list what is in an image
        mkkdumprd cat IMAGE FILE                                    print one file of an image
+       mkkdumprd diff IMAGE OTHER                                  print what two images have differently
 
   --conf FILE              the configuration: kdump.conf, or the settings of SUSE's /etc/sysconfig/kdump or Debian's
                            /etc/default/kdump-tools, which what is in it tells apart; without this option the first that
@@ -51,20 +55,23 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
   -o, --output IMAGE       the image to write
   -h, --help               this text
       --man [kdump.conf]   this text as a manual page, in roff; with kdump.conf the page about that file
-      --completion         what has bash complete the words of this command
+      --completion bash|zsh
+                           what has that shell complete the words of this command
   -V, --version            the version
 
 check needs root, and the targets' servers; a raw target is looked at and not written.
-selftest and estimate need QEMU, and no root. Each target gets a machine with an empty disk in its place.
+selftest and estimate need QEMU, and no root. Each target gets a machine with an empty disk in its place, or with a server
+of this machine: its sshd, or an NFS server (version 3) that is part of this program. Where the plan encrypts dumps, those
+of the rehearsal are for keys made for it. What differs from the plan is said with the result.
 
-Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+Exit status: 0 done, 1 refused or failed, or two images that differ, 2 wrong usage.
 ";
 
 enum Command {
     Help,
     Manual,
     ConfManual,
-    Completion,
+    Completion(Shell),
     Version,
     Build(Request, PathBuf),
     Plan(Request, Form),
@@ -73,6 +80,7 @@ enum Command {
     Convert(PathBuf, Dialect),
     List(PathBuf),
     Cat(PathBuf, String),
+    Diff(PathBuf, PathBuf),
 }
 
 /// Who reads a plan.
@@ -123,7 +131,7 @@ fn run(command: Command) -> Result<(), Mistakes> {
             print(manual::page("mkkdumprd", "build the kdump initramfs", HELP).as_bytes())
         }
         Command::ConfManual => print(conf::page().as_bytes()),
-        Command::Completion => print(manual::completion::bash("mkkdumprd", HELP).as_bytes()),
+        Command::Completion(shell) => print(script(shell, "mkkdumprd", HELP).as_bytes()),
         Command::Version => {
             print(format!("mkkdumprd (kdumprd) {}\n", env!("CARGO_PKG_VERSION")).as_bytes())
         }
@@ -172,6 +180,7 @@ fn run(command: Command) -> Result<(), Mistakes> {
         Command::Convert(conf, dialect) => convert(&conf, dialect),
         Command::List(image) => list(&image),
         Command::Cat(image, file) => cat(&image, &file),
+        Command::Diff(one, other) => diff(&one, &other),
     }
 }
 
@@ -310,6 +319,15 @@ fn cat(image: &Path, file: &str) -> Result<(), Mistakes> {
     }
 }
 
+fn diff(one: &Path, other: &Path) -> Result<(), Mistakes> {
+    let text = difference::between(&image::read(one)?, &image::read(other)?);
+    print(text.as_bytes())?;
+    if text.is_empty() {
+        return Ok(());
+    }
+    Err(Mistake::new(format!("{} and {} differ", one.display(), other.display())).into())
+}
+
 fn print(bytes: &[u8]) -> Result<(), Mistakes> {
     let mut output = io::stdout().lock();
     match output.write_all(bytes).and_then(|()| output.flush()) {
@@ -335,7 +353,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                     Some(_) => Err("--man stands alone, or with kdump.conf behind it".into()),
                 };
             }
-            Long("completion") => return Ok(Command::Completion),
+            Long("completion") => {
+                let shell = Shell::asked_for(&arguments.value()?.string()?)?;
+                return Ok(Command::Completion(shell));
+            }
             Long("json") => {
                 options.json = true;
                 continue;
@@ -411,13 +432,17 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 keep,
             ))
         }
-        ["ls" | "cat", ..] if options.any() => Err("ls and cat take no options".into()),
+        ["ls" | "cat" | "diff", ..] if options.any() => {
+            Err("ls, cat and diff take no options".into())
+        }
         ["ls", image] => Ok(Command::List(image.into())),
         ["ls", ..] => Err("ls takes an image".into()),
         ["cat", image, file] => Ok(Command::Cat(image.into(), (*file).to_owned())),
         ["cat", ..] => Err("cat takes an image and a file in it".into()),
+        ["diff", one, other] => Ok(Command::Diff(one.into(), other.into())),
+        ["diff", ..] => Err("diff takes two images".into()),
         [other, ..] => Err(format!(
-            "unknown command `{other}`; there are plan, check, selftest, estimate, convert, ls and cat"
+            "unknown command `{other}`; there are plan, check, selftest, estimate, convert, ls, cat and diff"
         )
         .into()),
     }
@@ -587,6 +612,7 @@ mod tests {
             (&["selftest", "--kver", "1", "-o", "x"], "take no -o"),
             (&["--man", "kdump.cnf"], "with kdump.conf"),
             (&["cat", "x"], "an image and a file"),
+            (&["diff", "x"], "two images"),
             (&["convert"], "--to rhel, suse or debian is missing"),
             (&["convert", "--to", "bsd"], "`bsd`"),
             (
@@ -617,13 +643,13 @@ mod tests {
         assert_eq!(
             manual::completion::commands(HELP),
             [
-                "plan", "check", "selftest", "estimate", "convert", "ls", "cat"
+                "plan", "check", "selftest", "estimate", "convert", "ls", "cat", "diff"
             ]
         );
-        let script = manual::completion::bash("mkkdumprd", HELP);
+        let text = script(Shell::Bash, "mkkdumprd", HELP);
         assert!(
-            script.contains("--compress) _kdumprd_words \"none gzip xz\""),
-            "{script}"
+            text.contains("--compress) _kdumprd_words \"none gzip xz\""),
+            "{text}"
         );
     }
 

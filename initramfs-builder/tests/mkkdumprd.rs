@@ -560,12 +560,25 @@ fn the_shell_brings_busybox_only_where_it_is_static_and_wanted() {
     program[54] = 56;
     ground.write("host/bin/busybox", &program);
     let has_busybox = |image: &str| stdout(&ground.look(&["ls", image])).contains("/bin/busybox");
-    assert!(ground.build("i.img").status.success());
-    assert!(!has_busybox("i.img"), "nobody asked for a shell");
+    assert!(ground.build("before.img").status.success());
+    assert!(!has_busybox("before.img"), "nobody asked for a shell");
 
     ground.write("kdump.conf", b"ext3 /dev/vdb1\ndefault shell\n");
     assert!(ground.build("i.img").status.success());
     assert!(has_busybox("i.img"));
+
+    let differ = ground.look(&["diff", "before.img", "i.img"]);
+    let told = stdout(&differ);
+    assert_eq!(differ.status.code(), Some(1), "{told}");
+    for line in [
+        "+ /bin/busybox, ",
+        "! /etc/kdump.record: ",
+        "    + failure_action shell\n",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let alike = ground.look(&["diff", "i.img", "i.img"]);
+    assert!(alike.status.success() && alike.stdout.is_empty());
 
     let header = program.len() as u64;
     program.extend([3, 0, 0, 0]);

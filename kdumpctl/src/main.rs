@@ -11,6 +11,7 @@ use kdumpctl::status::{Status, is_loaded, reserved};
 use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig, test, update};
 use kexec::Purpose;
 use lexopt::prelude::*;
+use manual::completion::{Shell, script};
 use std::path::Path;
 use std::process::{Command as Program, ExitCode};
 
@@ -63,7 +64,8 @@ Sees to it that a crash of this machine ends in a dump, as /etc/kdump.conf and /
   -h, --help                this text
       --man [kdump.sysconfig]
                             this text as a manual page, in roff; with kdump.sysconfig the page about /etc/sysconfig/kdump
-      --completion          what has bash complete the words of this command
+      --completion bash|zsh
+                            what has that shell complete the words of this command
   -V, --version             the version
 
 Exit status: 0 done, and operational for status; 1 refused, failed, or wrong usage; 3 not operational, for status.
@@ -132,7 +134,7 @@ enum Command {
     Help,
     Manual,
     SysconfigManual,
-    Completion,
+    Completion(Shell),
     Version,
     Do { action: Action, options: Options },
 }
@@ -167,8 +169,8 @@ fn main() -> ExitCode {
             say!("{}", sysconfig::page().trim_end());
             ExitCode::SUCCESS
         }
-        Ok(Command::Completion) => {
-            say!("{}", manual::completion::bash("kdumpctl", HELP).trim_end());
+        Ok(Command::Completion(shell)) => {
+            say!("{}", script(shell, "kdumpctl", HELP).trim_end());
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {
@@ -488,7 +490,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
                     Some(_) => Err("--man stands alone, or with kdump.sysconfig behind it".into()),
                 };
             }
-            Long("completion") => return Ok(Command::Completion),
+            Long("completion") => {
+                let shell = Shell::asked_for(&arguments.value()?.string()?)?;
+                return Ok(Command::Completion(shell));
+            }
             Short('V') | Long("version") => return Ok(Command::Version),
             Short('v') | Long("verbose") => verbose = true,
             Long("json") => json = true,

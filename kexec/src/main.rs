@@ -5,6 +5,7 @@
 use kexec::Purpose;
 use kexec::command_line::{Capture, boot_apicid, compose, for_restart, watchdog_drivers};
 use lexopt::prelude::*;
+use manual::completion::{Shell, script};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
@@ -36,7 +37,8 @@ kexec_file_load(2).
   -a, --kexec-syscall-auto  taken too
   -h, --help                this text
       --man                 this text as a manual page, in roff
-      --completion          what has bash complete the words of this command
+      --completion bash|zsh
+                            what has that shell complete the words of this command
   -V, --version             the version
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage; of -S as it says.
@@ -46,7 +48,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage; of -S as it says.
 enum Command {
     Help,
     Manual,
-    Completion,
+    Completion(Shell),
     Version,
     Execute,
     Unload(Purpose),
@@ -86,7 +88,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Help => print(HELP),
         Command::Manual => print(&manual::page("kexec", "load, drop and start kernels", HELP)),
-        Command::Completion => print(&manual::completion::bash("kexec", HELP)),
+        Command::Completion(shell) => print(&script(shell, "kexec", HELP)),
         Command::Version => println!("kexec (kdumprd) {}", env!("CARGO_PKG_VERSION")),
         Command::Execute => match kexec::execute()? {},
         Command::Unload(purpose) => kexec::unload(purpose)?,
@@ -161,7 +163,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("reuse-cmdline") => reuse = true,
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("man") => return Ok(Command::Manual),
-            Long("completion") => return Ok(Command::Completion),
+            Long("completion") => {
+                let shell = Shell::asked_for(&arguments.value()?.string()?)?;
+                return Ok(Command::Completion(shell));
+            }
             Short('V' | 'v') | Long("version") => return Ok(Command::Version),
             Value(value) => once(&mut kernel, value, "the kernel")?,
             _ => return Err(argument.unexpected()),

@@ -47,8 +47,10 @@ const PAGES: [(&str, &str, &str); 6] = [
     ("usr/lib/kdumprd/kexec", "", "man8/kexec.8kdumprd"),
 ];
 
-/// The commands in the path, which bash completes.
+/// The commands in the path, which shells complete.
 const COMPLETED: [&str; 3] = ["mkkdumprd", "kdumpctl", "vmcore"];
+/// Where bash looks for what completes a command.
+const BASH: &str = "usr/share/bash-completion/completions";
 
 /// What becomes of a file that was edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,16 @@ pub(crate) enum Kind {
     Ours,
     /// It is kept.
     Configuration,
+}
+
+impl Format {
+    /// Where zsh looks for what completes a command: it has another folder with each distribution.
+    const fn zsh(self) -> &'static str {
+        match self {
+            Self::Deb => "usr/share/zsh/vendor-completions",
+            Self::Rpm => "usr/share/zsh/site-functions",
+        }
+    }
 }
 
 /// A file from the workspace: where it is, where it is installed, its permissions.
@@ -222,10 +234,14 @@ impl Tree {
             )?;
         }
         for name in COMPLETED {
-            let mut command = Command::new(root.join("usr/bin").join(name));
-            let text = run::run(command.arg("--completion"))?.stdout;
-            let place = format!("usr/share/bash-completion/completions/{name}");
-            tree.put(&place, &text, 0o644, Kind::Ours)?;
+            for (shell, place) in [
+                ("bash", format!("{BASH}/{name}")),
+                ("zsh", format!("{}/_{name}", format.zsh())),
+            ] {
+                let mut command = Command::new(root.join("usr/bin").join(name));
+                let text = run::run(command.args(["--completion", shell]))?.stdout;
+                tree.put(&place, &text, 0o644, Kind::Ours)?;
+            }
         }
         let own_kind: &[Given] = match format {
             Format::Deb => &OF_DEB,

@@ -41,6 +41,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("ip", "iproute2"),
     ("bash", "bash"),
+    ("zsh", "zsh"),
     ("rpcbind", "rpcbind"),
     ("ganesha.nfsd", "nfs-ganesha"),
     ("ganesha.nfsd", "nfs-ganesha-vfs"),

@@ -252,11 +252,19 @@ fn the_rpm_holds_what_the_deb_holds_but_for_what_belongs_to_one_distribution() -
             "/etc/kernel/postinst.d/kdumprd",
             "/etc/kernel/postrm.d/kdumprd",
             "/usr/share/doc/kdumprd/copyright",
+            "/usr/share/zsh/vendor-completions/_kdumpctl",
+            "/usr/share/zsh/vendor-completions/_mkkdumprd",
+            "/usr/share/zsh/vendor-completions/_vmcore",
         ]
     );
     assert_eq!(
         difference(&rpm, &deb),
-        ["/usr/lib/kernel/install.d/60-kdumprd.install"]
+        [
+            "/usr/lib/kernel/install.d/60-kdumprd.install",
+            "/usr/share/zsh/site-functions/_kdumpctl",
+            "/usr/share/zsh/site-functions/_mkkdumprd",
+            "/usr/share/zsh/site-functions/_vmcore",
+        ]
     );
     for page in [
         "man8/kdumpctl.8",

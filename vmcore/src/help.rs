@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use manual::completion::{Shell, script};
+
 use super::table::{Kind, TABLE};
 
 const USAGE: &str = "\
@@ -53,9 +55,9 @@ pub(crate) fn manual(as_makedumpfile: bool) -> String {
     )
 }
 
-/// The script by which bash completes what the help text has.
-pub(crate) fn completion(as_makedumpfile: bool) -> String {
-    manual::completion::bash(name(as_makedumpfile), &text(as_makedumpfile))
+/// The script by which a shell completes what the help text has.
+pub(crate) fn completion(shell: Shell, as_makedumpfile: bool) -> String {
+    script(shell, name(as_makedumpfile), &text(as_makedumpfile))
 }
 
 /// The help text.
@@ -146,9 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn the_page_and_bash_have_every_option_and_command_of_the_help() {
+    fn the_page_and_both_shells_have_every_option_and_command_of_the_help() {
         for as_makedumpfile in [false, true] {
-            let (page, script) = (manual(as_makedumpfile), completion(as_makedumpfile));
+            let page = manual(as_makedumpfile);
+            let scripts = [Shell::Bash, Shell::Zsh].map(|shell| completion(shell, as_makedumpfile));
             for row in TABLE {
                 if matches!(row.kind, Kind::Refused(_)) {
                     continue;
@@ -161,8 +164,10 @@ mod tests {
                 for name in names {
                     let in_roff = name.replace('-', "\\-");
                     assert!(page.contains(&in_roff), "{name}: {page}");
-                    let is_offered = script.split([' ', '"']).any(|word| word == name);
-                    assert!(is_offered, "{name}: {script}");
+                    for script in &scripts {
+                        let mut words = script.split([' ', '"', '\n']);
+                        assert!(words.any(|word| word == name), "{name}: {script}");
+                    }
                 }
             }
             for part in [
@@ -173,10 +178,14 @@ mod tests {
             ] {
                 assert!(page.contains(part), "{part:?}: {page}");
             }
-            let commands = "local commands=\"info verify diff save-raw decrypt\"";
-            assert_eq!(script.contains(commands), !as_makedumpfile, "{script}");
+            for script in &scripts {
+                let has_commands = script.contains("info verify diff save-raw decrypt");
+                assert_eq!(has_commands, !as_makedumpfile, "{script}");
+            }
         }
-        assert!(completion(true).ends_with("complete -F _kdumprd_makedumpfile makedumpfile\n"));
+        let bash = completion(Shell::Bash, true);
+        assert!(bash.ends_with("complete -F _kdumprd_makedumpfile makedumpfile\n"));
+        assert!(completion(Shell::Zsh, true).starts_with("#compdef makedumpfile\n"));
     }
 
     #[test]

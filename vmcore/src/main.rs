@@ -143,7 +143,9 @@ fn run(words: &[String], as_makedumpfile: bool, ending: &mut Ending) -> Result<E
     match action {
         Action::Help => say!("{}", help::text(as_makedumpfile).trim_end()),
         Action::Manual => say!("{}", help::manual(as_makedumpfile).trim_end()),
-        Action::Completion => say!("{}", help::completion(as_makedumpfile).trim_end()),
+        Action::Completion(shell) => {
+            say!("{}", help::completion(shell, as_makedumpfile).trim_end())
+        }
         Action::Version => print!("{}", help::version(as_makedumpfile)),
         Action::Create => run::create_dump(&options, messages)?,
         Action::Dmesg => run::dump_dmesg(&options, messages)?,

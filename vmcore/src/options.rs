@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use config::collect::parse_levels;
 use config::{Compression, DumpLevel, Format};
+use manual::completion::Shell;
 
 use super::messages::Level;
 use super::table::{Kind, Row, TABLE};
@@ -51,7 +52,7 @@ pub(crate) enum Action {
     MemUsage,
     Help,
     Manual,
-    Completion,
+    Completion(Shell),
     Version,
 }
 
@@ -65,7 +66,7 @@ impl Action {
     pub(crate) const fn is_about_itself(self) -> bool {
         matches!(
             self,
-            Self::Help | Self::Manual | Self::Completion | Self::Version
+            Self::Help | Self::Manual | Self::Completion(_) | Self::Version
         )
     }
 }
@@ -107,13 +108,14 @@ pub(crate) fn parse(words: &[String]) -> Result<(Action, Options), String> {
     };
     let (given, files) = split_words(words)?;
     options.files = files;
-    let has = |kind: Kind| given.iter().any(|option| option.row.kind == kind);
+    let of = |kind: Kind| given.iter().find(|option| option.row.kind == kind);
+    let has = |kind: Kind| of(kind).is_some();
     let action = if has(Kind::Help) {
         Action::Help
     } else if has(Kind::Manual) {
         Action::Manual
-    } else if has(Kind::Completion) {
-        Action::Completion
+    } else if let Some(option) = of(Kind::Completion) {
+        Action::Completion(Shell::asked_for(option.value)?)
     } else if has(Kind::Version) {
         Action::Version
     } else if has(Kind::Rearrange) {

@@ -4,6 +4,7 @@
 //! Source: `longopts` and the option string in makedumpfile 1.7.9 `makedumpfile.c`; makedumpfile(8).
 
 use config::Compression;
+use manual::completion::Shell;
 
 /// What an option is and does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(Some('v'), None, None, Kind::Version, "print the version"),
     row(Some('h'), Some("help"), None, Kind::Help, "print this"),
     row(None, Some("man"), None, Kind::Manual, "print this as a manual page, in roff"),
-    row(None, Some("completion"), None, Kind::Completion, "print what has bash complete the words of this command"),
+    row(None, Some("completion"), Some(Shell::WORDS), Kind::Completion, "print what has that shell complete the words of this command"),
     row(Some('e'), None, None, Kind::Refused("the struct pages of pages that are left out are always kept"), ""),
     row(Some('g'), None, Some("VMCOREINFO"), Kind::Refused("VMCOREINFO is not made from debugging information; every kernel since 2.6.24 has it in its vmcore"), ""),
     row(Some('X'), None, None, Kind::Refused(NO_XEN), ""),

@@ -126,7 +126,12 @@ fn help_and_version_are_there_under_both_names() {
     assert!(folder.good("-h").contains("\n       vmcore verify FILE"));
     assert!(folder.good("-v").starts_with("vmcore "));
     assert!(folder.good("--man").starts_with(".TH VMCORE 8 "));
-    assert!(folder.good("--completion").ends_with(" vmcore\n"));
+    assert!(folder.good("--completion bash").ends_with(" vmcore\n"));
+    assert!(
+        folder
+            .good("--completion zsh")
+            .starts_with("#compdef vmcore\n")
+    );
     let link = folder.path.join("makedumpfile");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_vmcore"), &link).unwrap();
     let output = Command::new(&link).arg("-h").output().unwrap();
