@@ -79,7 +79,7 @@ fn said(mut command: Command) -> Result<(Value, bool)> {
 }
 
 #[test]
-fn every_target_gets_a_dump_that_is_read_back_and_what_nothing_stands_for_is_said() -> Result<()> {
+fn every_target_gets_a_dump_that_is_read_back() -> Result<()> {
     let host = host(
         "rehearsal-good",
         "ext4 UUID=5a7c2f3e-0000-4000-8000-000000000001\nraw /dev/sdb\nssh kdump@10.0.2.2\nnfs 10.0.2.2:/dumps\n\
@@ -102,7 +102,7 @@ fn every_target_gets_a_dump_that_is_read_back_and_what_nothing_stands_for_is_sai
     let targets = report["targets"].as_array().context("no targets")?;
     let names: Vec<_> = targets.iter().map(|target| &target["target"]).collect();
     ensure!(
-        names == ["/dev/sda", "/dev/sdb", "kdump@10.0.2.2"],
+        names == ["/dev/sda", "/dev/sdb", "kdump@10.0.2.2", "10.0.2.2:/dumps"],
         "{names:?}"
     );
     for target in targets {
@@ -115,10 +115,43 @@ fn every_target_gets_a_dump_that_is_read_back_and_what_nothing_stands_for_is_sai
         let peak = target["init_peak_kib"].as_u64().unwrap_or(0);
         ensure!((1000..64_000).contains(&peak), "{target:#}");
     }
+    ensure!(report["left_out"] == Value::Array(Vec::new()), "{report:#}");
+    let nfs = targets[3]["stand_in"].as_str().unwrap_or("");
     ensure!(
-        report["left_out"][0]["target"] == "10.0.2.2:/dumps",
-        "{report:#}"
+        nfs.contains("NFS version 3, where the plan takes the highest that the server has"),
+        "{nfs}"
     );
+    // Below the save path, in a folder that has the name of the server's client.
+    let found = targets[3]["found"][0].as_str().unwrap_or("");
+    ensure!(found.starts_with("10.0.2.15-"), "{found}");
+    fs::remove_dir_all(host)?;
+    Ok(())
+}
+
+/// Its secret half is nowhere.
+const NOBODYS_KEY: &str = "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef";
+
+#[test]
+fn encrypted_dumps_are_opened_with_a_key_made_for_the_rehearsal() -> Result<()> {
+    let conf = format!(
+        "ext4 UUID=5a7c2f3e-0000-4000-8000-000000000001\nnfs4 10.0.2.2:/dumps\nencrypt_to {NOBODYS_KEY}\n"
+    );
+    let host = host("rehearsal-encrypted", &conf)?;
+    let (report, good) = said(mkkdumprd("selftest", &host)?)?;
+    ensure!(good && report["good"] == true, "{report:#}");
+    let targets = report["targets"].as_array().context("no targets")?;
+    ensure!(targets.len() == 2, "{report:#}");
+    for target in targets {
+        let found = target["found"][0].as_str().unwrap_or("");
+        ensure!(
+            found.contains("/vmcore.flat.age, ")
+                && found.contains("encrypted to a key made for the rehearsal and opened with that")
+                && found.ends_with("every page read back"),
+            "{target:#}"
+        );
+    }
+    let nfs = targets[1]["stand_in"].as_str().unwrap_or("");
+    ensure!(nfs.contains("NFS version 3, not 4"), "{nfs}");
     fs::remove_dir_all(host)?;
     Ok(())
 }
@@ -182,5 +215,119 @@ fn without_a_machine_the_estimate_is_computed_and_says_so() -> Result<()> {
         "{estimate:#}"
     );
     fs::remove_dir_all(host)?;
+    Ok(())
+}
+
+/// A system that is this one's programs and otherwise a described host, in a namespace whose mounts nobody else sees. It has
+/// no devices: two plain files are what programs ask for. The arguments: an empty folder, the host's folder, the kernel's
+/// modules, then what is run there.
+const ANOTHER_SYSTEM: &str = r#"
+set -e
+root=$1 host=$2 modules=$3
+shift 3
+mount --make-rprivate /
+mount -t tmpfs -o size=64M tmpfs "$root"
+mkdir -p "$root"/{proc,dev,tmp,real,var/lock,usr/lib,lib64}
+mount -t proc proc "$root/proc"
+mount --bind "$host/work" "$root/tmp"
+mount --bind /usr/lib "$root/real"
+for entry in /usr/lib/*; do
+    ln -s "/real/${entry##*/}" "$root/usr/lib/${entry##*/}"
+done
+rm -f "$root/usr/lib/kdumprd" "$root/usr/lib/modules"
+mkdir -p "$root/usr/lib/modules/${modules##*/}"
+mount --bind "$modules" "$root/usr/lib/modules/${modules##*/}"
+rmdir "$root/lib64"
+for folder in bin sbin share lib64; do
+    mkdir -p "$root/usr/$folder"
+    mount --bind "/usr/$folder" "$root/usr/$folder"
+done
+for link in bin sbin lib lib64; do
+    ln -s "usr/$link" "$root/$link"
+done
+cp -a "$host/system/." "$root/"
+: > "$root/dev/null"
+head -c 4096 /dev/urandom > "$root/dev/urandom"
+exec chroot "$root" "$@"
+"#;
+
+/// What `kdumpctl estimate` with these arguments says on that system, with this kernel: standard output, then the other.
+fn kdumpctl_estimates(name: &str, kernel: &[u8], arguments: &[&str]) -> Result<[String; 2]> {
+    let files = setup::kernel(Flavour::Cloud6_1)?;
+    let host = host(name, "ext4 /dev/sda\n")?;
+    let (system, root) = (host.join("system"), host.join("root"));
+    for folder in ["etc/sysconfig", "boot", "opt", "usr/lib/kdumprd"] {
+        fs::create_dir_all(system.join(folder))?;
+    }
+    fs::create_dir_all(host.join("work"))?;
+    fs::create_dir_all(&root)?;
+    for (from, to) in [
+        ("kdump.devices", "kdump.devices"),
+        ("kdump.network", "kdump.network"),
+        ("etc/hostname", "etc/hostname"),
+        ("kdump.conf", "etc/kdump.conf"),
+    ] {
+        fs::rename(host.join(from), system.join(to))?;
+    }
+    let release = &files.release;
+    fs::write(
+        system.join("etc/sysconfig/kdump"),
+        format!("KDUMP_KERNELVER=\"{release}\"\n"),
+    )?;
+    fs::write(system.join(format!("boot/vmlinuz-{release}")), kernel)?;
+    for program in [artifacts::kdumpctl()?, artifacts::vmcore()?] {
+        let own_name = program.file_name().context("no name")?;
+        fs::copy(&program, system.join("opt").join(own_name))?;
+    }
+    for init in ["init", "init-local", "init-nfs"] {
+        fs::copy(
+            artifacts::inits()?.join(init),
+            system.join("usr/lib/kdumprd").join(init),
+        )?;
+    }
+    let output = setup::program("unshare")?
+        .args(["--mount", "--pid", "--fork", "--kill-child"])
+        .args(["bash", "-c", ANOTHER_SYSTEM, "system"])
+        .args([&root, &host])
+        .arg(files.modules())
+        .args(["/opt/kdumpctl", "estimate"])
+        .args(arguments)
+        .output()?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into());
+    ensure!(output.status.success(), "{}: {said:?}", output.status);
+    // The mounts were in the namespace alone. What is below is ours.
+    fs::remove_dir(root)?;
+    fs::remove_dir_all(host)?;
+    Ok(said)
+}
+
+#[test]
+fn kdumpctl_estimates_by_crashes_and_says_what_it_measured() -> Result<()> {
+    let kernel = fs::read(setup::kernel(Flavour::Cloud6_1)?.image())?;
+    let [json, progress] = kdumpctl_estimates("rehearsal-kdumpctl", &kernel, &["--json"])?;
+    let estimate: Value = serde_json::from_str(&json).with_context(|| json.clone())?;
+    let measured = &estimate["measured"];
+    let enough = measured["enough_mib"].as_u64().unwrap_or(0);
+    ensure!((56..=96).contains(&enough), "{estimate:#}");
+    let peak = measured["init_peak_kib"].as_u64().unwrap_or(0);
+    ensure!((1000..64_000).contains(&peak), "{estimate:#}");
+    ensure!(estimate["not_measured_because"].is_null(), "{estimate:#}");
+    let recommended = estimate["recommended_mib"].as_u64().unwrap_or(0);
+    ensure!(recommended >= enough + enough / 4, "{estimate:#}");
+    ensure!(
+        progress.contains(&format!("a crash with crashkernel={enough}M")),
+        "{progress}"
+    );
+    Ok(())
+}
+
+#[test]
+fn kdumpctl_adds_up_what_is_known_where_no_machine_starts() -> Result<()> {
+    let kernel = b"no kernel that a machine could start";
+    let [text, _] = kdumpctl_estimates("rehearsal-kdumpctl-computed", kernel, &[])?;
+    ensure!(
+        text.starts_with("recommended: crashkernel=") && text.contains("computed, not measured: "),
+        "{text}"
+    );
     Ok(())
 }

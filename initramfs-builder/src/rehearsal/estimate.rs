@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much memory `crashkernel=` has to reserve: measured in a virtual machine where there is QEMU, else computed.
 
-use super::stage::Stage;
+use super::stage::{Plan, Stage};
 use super::{Rehearsal, stand_in};
 use crate::error::{Mistake, Mistakes};
 use crate::modules::closure::Closure;
-use crate::prepare;
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs;
@@ -51,6 +50,8 @@ pub struct Measured {
     pub enough_mib: u64,
     /// The largest that was tried and was not enough, in MiB, and what happened.
     pub too_little: Option<(u64, String)>,
+    /// The most memory that init's processes had with it, in KiB, where it said so.
+    pub init_peak_kib: Option<u64>,
     /// Modules of the machine's own devices that the rehearsal had no use for, in bytes of their files.
     pub other_modules_bytes: u64,
     /// What stood in for the target.
@@ -64,6 +65,7 @@ impl Estimate {
         let measured = self.measured.as_ref().map(|measured| {
             json!({
                 "enough_mib": measured.enough_mib,
+                "init_peak_kib": measured.init_peak_kib,
                 "too_little_mib": measured.too_little.as_ref().map(|(mib, _)| mib),
                 "other_modules_bytes": measured.other_modules_bytes,
                 "stand_in": measured.stand_in,
@@ -91,6 +93,12 @@ impl fmt::Display for Estimate {
                     "measured:    {} MiB were enough in a virtual machine with {}",
                     measured.enough_mib, measured.stand_in
                 )?;
+                if let Some(kib) = measured.init_peak_kib {
+                    writeln!(
+                        f,
+                        "             init's processes had {kib} KiB of that at most"
+                    )?;
+                }
                 if let Some((mib, why)) = &measured.too_little {
                     writeln!(f, "             {mib} MiB were not: {why}")?;
                 }
@@ -124,7 +132,8 @@ impl fmt::Display for Estimate {
 /// # Errors
 /// The plan itself has mistakes.
 pub fn estimate(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Estimate, Mistakes> {
-    let prepared = prepare(&rehearsal.request)?;
+    let plan = Plan::make(&rehearsal.request)?;
+    let prepared = &plan.prepared;
     let kernel_bytes = fs::read(&rehearsal.kernel)
         .ok()
         .and_then(|file| init_size(&file));
@@ -137,7 +146,7 @@ pub fn estimate(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Est
         modules_bytes: modules_bytes(&prepared.closure),
         kernel_bytes,
     };
-    match measure(rehearsal, tell) {
+    match measure(rehearsal, plan, tell) {
         Ok(measured) => {
             let others_mib = mib(measured.other_modules_bytes * MODULE_FACTOR);
             let enough_mib = measured.enough_mib + others_mib;
@@ -163,27 +172,35 @@ fn computed_mib(estimate: &Estimate) -> u64 {
         + INIT_MIB
 }
 
-fn measure(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Measured, Mistakes> {
-    let stage = Stage::set(rehearsal)?;
+fn measure(
+    rehearsal: &Rehearsal,
+    plan: Plan,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Measured, Mistakes> {
+    let stage = Stage::set(rehearsal, plan)?;
     let (goal, stand_in) = stage
         .real
+        .prepared
         .resolved
         .attempts
         .iter()
-        .find_map(|goal| Some((goal, stand_in::stands_for(goal, &stage.directives).ok()?)))
+        .find_map(|goal| {
+            let stand_in = stand_in::stands_for(goal, &stage.real.directives).ok()?;
+            Some((goal, stand_in))
+        })
         .ok_or_else(|| Mistake::new("nothing stands in for a target of this plan"))?;
     let mut enough_mib = rehearsal.crashkernel_mib.next_multiple_of(STEP_MIB);
     let mut try_with = |mib: u64| {
         tell(&format!("a crash with crashkernel={mib}M"));
         stage.run(goal, &stand_in, mib)
     };
-    let rehearsed = try_with(enough_mib)?
+    let mut rehearsed = try_with(enough_mib)?
         .map_err(|failure| Mistake::new(format!("with crashkernel={enough_mib}M: {failure}")))?;
     let (mut too_little_mib, mut too_little) = (LEAST_MIB, None);
     while enough_mib - too_little_mib > STEP_MIB {
         let middle = (too_little_mib + (enough_mib - too_little_mib) / 2) / STEP_MIB * STEP_MIB;
         match try_with(middle)? {
-            Ok(_) => enough_mib = middle,
+            Ok(saved) => (enough_mib, rehearsed) = (middle, saved),
             Err(failure) => {
                 too_little_mib = middle;
                 too_little = Some((middle, failure.why));
@@ -192,6 +209,7 @@ fn measure(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Measured
     }
     let other_modules_bytes = stage
         .real
+        .prepared
         .closure
         .modules
         .iter()
@@ -201,6 +219,7 @@ fn measure(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Measured
     Ok(Measured {
         enough_mib,
         too_little,
+        init_peak_kib: rehearsed.init_peak_kib,
         other_modules_bytes,
         stand_in: stand_in.to_string(),
     })

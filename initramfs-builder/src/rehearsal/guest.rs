@@ -24,6 +24,8 @@ pub(super) const IMAGE: &str = "/rehearsal/image";
 pub(super) const MODULES: &str = "/rehearsal/modules.list";
 /// The path of `vmcore`.
 pub(super) const READER: &str = "/rehearsal/reader";
+/// The secret keys of encrypted dumps, one a line; only where there are some.
+pub(super) const KEYS: &str = "/rehearsal/keys";
 /// Where the dump is: keys and values.
 pub(super) const WHERE: &str = "/rehearsal/where";
 /// A key there: the file system's type.
@@ -158,6 +160,7 @@ fn check() -> Result<(), Mistake> {
         thread::sleep(Duration::from_millis(100));
     }
     let reader = read(READER)?;
+    let keys = Some(Path::new(KEYS)).filter(|path| path.exists());
     let place = read(WHERE)?;
     let value = |key: &str| {
         place
@@ -174,17 +177,19 @@ fn check() -> Result<(), Mistake> {
         let _ = mkdir(MOUNTED, Mode::from_raw_mode(0o755));
         let options = CString::new(value(OPTIONS))
             .map_err(|_| Mistake::new("the options of the mount have a NUL byte"))?;
+        // What was encrypted is written beside it, so as to be read.
+        let flags = keys.map_or(MountFlags::RDONLY, |_| MountFlags::empty());
         mount(
             DISK,
             MOUNTED,
             value(FSTYPE).as_str(),
-            MountFlags::RDONLY,
+            flags,
             options.as_c_str(),
         )
         .map_err(|errno| Mistake::new(format!("mounting {DISK}: {errno}")))?;
         Path::new(MOUNTED).join(value(PATH).trim_start_matches('/'))
     };
-    verify(&folder, &reader, &mut |found, peak| {
+    verify(&folder, &reader, keys, &mut |found, peak| {
         println!("{FOUND}{found}");
         if let Some(peak) = peak {
             println!("{PEAK}{peak}");
@@ -192,13 +197,15 @@ fn check() -> Result<(), Mistake> {
     })
 }
 
-/// Reads back every page of every dump below `folder`; `tell` hears of each, and of init's peak, in KiB.
+/// Reads back every page of every dump below `folder`; `tell` hears of each, and of init's peak, in KiB. With `keys`, a file
+/// with secret ones, the dumps and their logs must be encrypted.
 ///
 /// # Errors
 /// There is none, or one cannot be read.
 pub(super) fn verify(
     folder: &Path,
     reader: &str,
+    keys: Option<&Path>,
     tell: &mut dyn FnMut(String, Option<u64>),
 ) -> Result<(), Mistake> {
     let mut dumps = Vec::new();
@@ -206,16 +213,54 @@ pub(super) fn verify(
     if dumps.is_empty() {
         return Err(Mistake::new("there is no dump below the save path"));
     }
+    dumps.sort();
     for dump in dumps {
-        run(Command::new(reader).arg("verify").arg(&dump))?;
+        let opened = keys
+            .map(|keys| open_sealed(&dump, reader, keys))
+            .transpose()?;
+        run(Command::new(reader)
+            .arg("verify")
+            .arg(opened.as_ref().unwrap_or(&dump)))?;
         let bytes = fs::metadata(&dump).map_or(0, |found| found.len());
         let name = dump.strip_prefix(folder).unwrap_or(&dump).display();
+        let how = opened.map_or(
+            "",
+            |_| "its log and it encrypted to a key made for the rehearsal and opened with that, ",
+        );
         tell(
-            format!("{name}, {bytes} bytes, every page read back"),
+            format!("{name}, {bytes} bytes, {how}every page read back"),
             dump.parent().and_then(peak),
         );
     }
     Ok(())
+}
+
+/// Makes an encrypted dump readable, and the crashed kernel's log beside it, which must have the crash; returns the dump's
+/// new file.
+fn open_sealed(dump: &Path, reader: &str, keys: &Path) -> Result<PathBuf, Mistake> {
+    if dump.extension().is_none_or(|extension| extension != "age") {
+        return Err(Mistake::new(format!(
+            "{} is not encrypted, and `encrypt_to` asks for it",
+            dump.display()
+        )));
+    }
+    let opened = |sealed: &Path| {
+        let opened = sealed.with_extension("opened");
+        run(Command::new(reader)
+            .args(["decrypt", "-i"])
+            .args([keys, sealed, &opened]))
+        .map(|()| opened)
+    };
+    let log = opened(&dump.with_file_name("vmcore-dmesg.txt.age"))?;
+    let text = fs::read(&log)
+        .map_err(|error| Mistake::new(format!("reading {}: {error}", log.display())))?;
+    if !String::from_utf8_lossy(&text).contains("Kernel panic") {
+        return Err(Mistake::new(format!(
+            "{} does not have the crash",
+            log.display()
+        )));
+    }
+    opened(dump)
 }
 
 /// What init said of its own memory.
@@ -236,7 +281,7 @@ fn find_dumps(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
             if depth > 0 {
                 find_dumps(&path, depth - 1, found);
             }
-        } else if name == "vmcore" || name == "vmcore.flat" {
+        } else if matches!(&*name, "vmcore" | "vmcore.flat" | "vmcore.flat.age") {
             found.push(path);
         }
     }
@@ -276,6 +321,7 @@ mod tests {
             ("a", "vmcore"),
             ("b", "vmcore-incomplete"),
             ("c", "vmcore.flat"),
+            ("d", "vmcore.flat.age"),
             ("c", "vmcore-dmesg.txt"),
         ] {
             fs::create_dir_all(root.join(folder)).unwrap();
@@ -285,10 +331,18 @@ mod tests {
         let mut found = Vec::new();
         find_dumps(&root, 1, &mut found);
         found.sort();
-        assert_eq!(found, [root.join("a/vmcore"), root.join("c/vmcore.flat")]);
+        let dumps = ["a/vmcore", "c/vmcore.flat", "d/vmcore.flat.age"];
+        assert_eq!(found, dumps.map(|dump| root.join(dump)));
         assert_eq!(
             (peak(&root.join("a")), peak(&root.join("b"))),
             (Some(4321), None)
+        );
+        // A key is there, and the first of them is open to everybody.
+        let keys = Some(Path::new("keys"));
+        let mistake = verify(&root, "reader", keys, &mut |_, _| {}).unwrap_err();
+        assert!(
+            mistake.to_string().contains("a/vmcore is not encrypted"),
+            "{mistake}"
         );
         fs::remove_dir_all(root).unwrap();
     }

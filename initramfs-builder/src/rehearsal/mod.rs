@@ -5,7 +5,7 @@
 //! plan ─▶ stand_in: a disk or a server for the target ─▶ image ─▶ machine: QEMU ─▶ guest: PID 1 loads the image and crashes
 //!                                                                        └▶ capture ─▶ restart ─▶ every page is read back
 //! ```
-//! Each target of the plan has a run of its own, with an empty disk of the same kind, or an sshd, in its place: what the
+//! Each target of the plan has a run of its own, with an empty disk of the same kind, or a server, in its place: what the
 //! kernel, init, the modules for the file system, the collector's options and the hooks do is tried for real; the machine's
 //! own disks and servers are not, which `mkkdumprd check` tries.
 //!
@@ -21,11 +21,13 @@ pub use estimate::{Estimate, Measured, estimate};
 pub use machine::Acceleration;
 
 use crate::Request;
-use crate::error::Mistakes;
+use crate::error::{Mistake, Mistakes};
 use crate::proof::Verdict;
 use serde_json::{Value, json};
-use stage::Stage;
+use stage::{Plan, Stage};
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -208,11 +210,11 @@ impl fmt::Display for Report {
 /// # Errors
 /// The plan itself has mistakes, or a program that the rehearsal needs is missing. A target that fails is no error here.
 pub fn selftest(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Report, Mistakes> {
-    let stage = Stage::set(rehearsal)?;
+    let stage = Stage::set(rehearsal, Plan::make(&rehearsal.request)?)?;
     let mut report = Report::default();
-    for goal in &stage.real.resolved.attempts {
+    for goal in &stage.real.prepared.resolved.attempts {
         let target = goal.place.name();
-        match stand_in::stands_for(goal, &stage.directives) {
+        match stand_in::stands_for(goal, &stage.real.directives) {
             Err(why) => report.left_out.push(LeftOut { target, why }),
             Ok(stand_in) => {
                 tell(&format!("{target}: {stand_in} stands in for it"));
@@ -226,6 +228,16 @@ pub fn selftest(rehearsal: &Rehearsal, tell: &mut dyn FnMut(&str)) -> Result<Rep
         }
     }
     Ok(report)
+}
+
+/// Bytes that nobody can guess.
+fn random<const N: usize>() -> Result<[u8; N], Mistake> {
+    const FROM: &str = "/dev/urandom";
+    let mut bytes = [0; N];
+    File::open(FROM)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| Mistake::new(format!("reading {FROM}: {error}")))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::machine::{Devices, Ended, Machine};
 use super::stand_in::{SetUp, StandIn};
-use super::{Failure, Rehearsal, Saved, guest};
+use super::{Failure, Rehearsal, Saved, guest, random};
 use crate::compress::ImageCompression;
 use crate::conf::Directives;
 use crate::error::{Mistake, Mistakes};
@@ -11,19 +11,42 @@ use crate::host::Host;
 use crate::image;
 use crate::programs::{FOLDERS, Programs};
 use crate::resolve::Goal;
-use crate::{Prepared, prepare_for, read_conf};
+use crate::{Prepared, Request, prepare_for, read_conf};
+use age::Identity;
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The plan for the machine itself.
+pub(super) struct Plan {
+    pub(super) directives: Directives,
+    host: Host,
+    pub(super) prepared: Prepared,
+}
+
+impl Plan {
+    /// # Errors
+    /// The plan has mistakes.
+    pub(super) fn make(request: &Request) -> Result<Self, Mistakes> {
+        let directives = read_conf(&request.conf)?;
+        let host = Host::read(&request.host_root)?;
+        let prepared = prepare_for(request, &directives, &host)?;
+        Ok(Self {
+            directives,
+            host,
+            prepared,
+        })
+    }
+}
 
 /// Everything that the runs of one rehearsal share.
 pub(super) struct Stage<'a> {
     rehearsal: &'a Rehearsal,
-    pub(super) directives: Directives,
-    host: Host,
-    /// The plan for the machine itself.
-    pub(super) real: Prepared,
+    pub(super) real: Plan,
     machine: Machine,
+    /// Who can read the dumps of the rehearsal, in the place of those of `encrypt_to`.
+    readers: Vec<Identity>,
     /// This program and `vmcore`, with their libraries.
     programs: Programs,
     own_path: String,
@@ -46,18 +69,18 @@ struct ReadBack {
 }
 
 impl<'a> Stage<'a> {
-    /// Finds everything that a rehearsal takes.
+    /// Finds everything that a rehearsal of the plan takes.
     ///
     /// # Errors
-    /// The plan has mistakes, or a program is missing.
-    pub(super) fn set(rehearsal: &'a Rehearsal) -> Result<Self, Mistakes> {
-        let request = &rehearsal.request;
-        let directives = read_conf(&request.conf)?;
-        let host = Host::read(&request.host_root)?;
-        let real = prepare_for(request, &directives, &host)?;
-        fs::create_dir_all(&rehearsal.folder).map_err(|error| {
-            Mistake::new(format!("making {}: {error}", rehearsal.folder.display()))
-        })?;
+    /// A program is missing.
+    pub(super) fn set(rehearsal: &'a Rehearsal, real: Plan) -> Result<Self, Mistakes> {
+        make_private(&rehearsal.folder)?;
+        let readers = real
+            .directives
+            .encrypt_to
+            .iter()
+            .map(|_| random().map(Identity::from_random))
+            .collect::<Result<_, _>>()?;
         let machine = Machine::find(&rehearsal.kernel, rehearsal.acceleration, &rehearsal.folder)?;
         // What runs in the machine is this system's, whatever system the plan is for.
         let this_system = Host::read(Path::new("/"))?;
@@ -73,10 +96,9 @@ impl<'a> Stage<'a> {
         }
         Ok(Self {
             rehearsal,
-            directives,
-            host,
             real,
             machine,
+            readers,
             programs,
             own_path,
             reader_path,
@@ -99,8 +121,13 @@ impl<'a> Stage<'a> {
         )));
         fs::create_dir_all(&folder)
             .map_err(|error| Mistake::new(format!("making {}: {error}", folder.display())))?;
-        let set_up = stand_in.set_up(&folder, self.real.resolved.ssh_key.as_deref())?;
-        let (directives, host) = stand_in.scene(&self.directives, &self.host, &set_up);
+        let set_up = stand_in.set_up(&folder, self.real.prepared.resolved.ssh_key.as_deref())?;
+        let (directives, host) = stand_in.scene(
+            &self.real.directives,
+            &self.real.host,
+            &set_up,
+            &self.readers,
+        );
         let prepared = prepare_for(&self.rehearsal.request, &directives, &host)?;
         let run = Run {
             stage: self,
@@ -113,16 +140,13 @@ impl<'a> Stage<'a> {
             Ok(time) => time,
             Err(failure) => return Ok(Err(failure)),
         };
-        let read_back = match &set_up {
-            SetUp::Disk(file) => {
-                let read_back = run.read_disk(&prepared)?;
-                if read_back.is_ok() {
-                    let _ = fs::remove_file(file);
-                }
-                read_back
-            }
-            SetUp::Server(server) => run.read_server(server.dumps()),
+        let read_back = match set_up.dumps() {
+            None => run.read_disk(&prepared)?,
+            Some(dumps) => run.read_server(dumps)?,
         };
+        if let (Ok(_), SetUp::Disk(file)) = (&read_back, &set_up) {
+            let _ = fs::remove_file(file);
+        }
         let modules = &prepared.closure.modules;
         Ok(read_back.map(
             |ReadBack {
@@ -135,6 +159,12 @@ impl<'a> Stage<'a> {
                 modules: modules.iter().map(|module| module.name.clone()).collect(),
             },
         ))
+    }
+
+    /// A file with the keys of [`Self::readers`]; none where dumps are not encrypted.
+    fn keys(&self) -> Option<String> {
+        let lines = self.readers.iter().map(|key| format!("{}\n", key.reveal()));
+        Some(lines.collect()).filter(|keys: &String| !keys.is_empty())
     }
 
     /// An initramfs with this program as its init.
@@ -211,6 +241,9 @@ impl Run<'_> {
             (guest::READER, self.stage.reader_path.clone().into_bytes()),
             (guest::WHERE, StandIn::reading_list(prepared).into_bytes()),
         ];
+        if let Some(keys) = self.stage.keys() {
+            files.push((guest::KEYS, keys.into_bytes()));
+        }
         for (path, module) in paths.iter().zip(modules) {
             files.push((path, module.bytes.clone()));
         }
@@ -242,16 +275,32 @@ impl Run<'_> {
     }
 
     /// Reads back what the server was given.
-    fn read_server(&self, dumps: &Path) -> Result<ReadBack, Failure> {
+    fn read_server(&self, dumps: &Path) -> Result<Result<ReadBack, Failure>, Mistake> {
         let mut read_back = ReadBack {
             found: Vec::new(),
             init_peak_kib: None,
         };
-        let verified = guest::verify(dumps, &self.stage.reader_path, &mut |found, peak| {
-            read_back.found.push(found);
-            read_back.init_peak_kib = peak.or(read_back.init_peak_kib);
-        });
-        match verified {
+        let keys = match self.stage.keys() {
+            None => None,
+            Some(keys) => {
+                // Nobody else can look into this folder, and they open what is removed below.
+                let path = self.folder.join("keys");
+                fs::write(&path, keys).map_err(|error| {
+                    Mistake::new(format!("writing {}: {error}", path.display()))
+                })?;
+                Some(path)
+            }
+        };
+        let verified = guest::verify(
+            dumps,
+            &self.stage.reader_path,
+            keys.as_deref(),
+            &mut |found, peak| {
+                read_back.found.push(found);
+                read_back.init_peak_kib = peak.or(read_back.init_peak_kib);
+            },
+        );
+        Ok(match verified {
             Ok(()) => {
                 let _ = fs::remove_dir_all(dumps);
                 Ok(read_back)
@@ -260,7 +309,7 @@ impl Run<'_> {
                 why: mistake.to_string(),
                 console: self.folder.join("console.log"),
             }),
-        }
+        })
     }
 
     fn image(&self, files: &[(&str, Vec<u8>)]) -> Result<PathBuf, Mistake> {
@@ -270,6 +319,25 @@ impl Run<'_> {
             .map_err(|error| Mistake::new(format!("writing {}: {error}", path.display())))?;
         Ok(path)
     }
+}
+
+/// Makes the folder of the rehearsal, which has images with keys, and consoles that name what nobody else is to know.
+fn make_private(folder: &Path) -> Result<(), Mistake> {
+    let failed =
+        |why: &dyn std::fmt::Display| Mistake::new(format!("making {}: {why}", folder.display()));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| failed(&error))?;
+    // In a folder for temporary files others may have made it first, or a link in its place.
+    let found = fs::symlink_metadata(folder).map_err(|error| failed(&error))?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(failed(
+            &"it is there and belongs to another user; --work names another one",
+        ));
+    }
+    Ok(())
 }
 
 /// The program that reads dumps back: the one beside this, else the installed one.

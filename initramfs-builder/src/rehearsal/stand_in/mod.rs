@@ -2,7 +2,9 @@
 //! What stands in for a target, and the machine that has it.
 
 mod disk;
-mod server;
+mod nfs;
+mod ssh;
+mod wire;
 
 use super::machine::Devices;
 use crate::Prepared;
@@ -11,27 +13,30 @@ use crate::error::{At, Mistake};
 use crate::filesystem::Type;
 use crate::host::Host;
 use crate::resolve::{Goal, Place};
+use age::Identity;
 use config::{FailureAction, FinalAction, Role};
 use disk::Disk;
-pub(super) use server::MAC;
-use server::{Running, Server};
 use std::fmt;
 use std::path::{Path, PathBuf};
+pub(super) use wire::MAC;
 
 /// What stands in for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StandIn {
     /// For a device of this machine.
     Disk(Disk),
+    /// For a server that exports by NFS.
+    Nfs(nfs::Server),
     /// For a server that is reached by ssh.
-    Server(Server),
+    Ssh(ssh::Server),
 }
 
 impl fmt::Display for StandIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disk(disk) => disk.fmt(f),
-            Self::Server(server) => server.fmt(f),
+            Self::Nfs(server) => server.fmt(f),
+            Self::Ssh(server) => server.fmt(f),
         }
     }
 }
@@ -42,7 +47,9 @@ pub(super) enum SetUp {
     /// The disk's file.
     Disk(PathBuf),
     /// The server, which runs as long as this lives.
-    Server(Running),
+    Nfs(nfs::Running),
+    /// The same.
+    Ssh(ssh::Running),
 }
 
 /// What can stand in for the target of `goal`; else why nothing can.
@@ -52,13 +59,12 @@ pub(super) fn stands_for(goal: &Goal, directives: &Directives) -> Result<StandIn
         Place::Filesystem { fstype, .. } => {
             Some(Type::of(fstype).ok_or_else(|| format!("{fstype} cannot be made here"))?)
         }
-        Place::Ssh { .. } => return Server::find().map(StandIn::Server),
-        Place::Nfs { .. } => {
-            return Err(
-                "nothing stands in for an NFS server; `mkkdumprd check` tries the one itself"
-                    .to_owned(),
-            );
-        }
+        Place::Nfs {
+            mount_options,
+            path,
+            ..
+        } => return Ok(StandIn::Nfs(nfs::Server::new(mount_options, path))),
+        Place::Ssh { .. } => return ssh::Server::find().map(StandIn::Ssh),
     };
     Ok(StandIn::Disk(Disk {
         fstype,
@@ -78,16 +84,19 @@ impl StandIn {
                 disk.make(&file)?;
                 SetUp::Disk(file)
             }
-            Self::Server(server) => SetUp::Server(server.start(folder, key)?),
+            Self::Nfs(server) => SetUp::Nfs(server.start(folder)?),
+            Self::Ssh(server) => SetUp::Ssh(server.start(folder, key)?),
         })
     }
 
-    /// The configuration and the machine of the rehearsal: this one target, and an end that needs no person.
+    /// The configuration and the machine of the rehearsal: this one target, and an end that needs no person. Where dumps are
+    /// encrypted, `readers` take the place of those who can read them.
     pub(super) fn scene(
         &self,
         directives: &Directives,
         host: &Host,
         set_up: &SetUp,
+        readers: &[Identity],
     ) -> (Directives, Host) {
         let (mut directives, mut host) = (directives.clone(), host.clone());
         let line = directives.targets.first().map_or(1, |at| at.line);
@@ -105,8 +114,10 @@ impl StandIn {
         directives.fence_kdump_nodes.clear();
         // The disk that stands in is not encrypted.
         directives.volume_keys.clear();
-        // What is saved is to be read back, and the secret key is not here.
-        directives.encrypt_to.clear();
+        // What is saved is to be read back, and the secret keys are not here.
+        for (at, reader) in directives.encrypt_to.iter_mut().zip(readers) {
+            at.value = reader.recipient();
+        }
         // These say how this machine's network is, and not that of the rehearsal's.
         directives.ifc = None;
         directives.ip = None;
@@ -121,14 +132,15 @@ impl StandIn {
         host.warnings.clear();
         let target = match (self, set_up) {
             (Self::Disk(disk), SetUp::Disk(file)) => disk.put_into(&mut host, file),
-            (_, SetUp::Server(server)) => {
+            (_, SetUp::Nfs(server)) => Some(server.put_into(&mut host)),
+            (_, SetUp::Ssh(server)) => {
                 directives.path = Some(At {
                     line,
                     value: server.dumps().display().to_string(),
                 });
                 Some(server.put_into(&mut host))
             }
-            (Self::Server(_), SetUp::Disk(_)) => None,
+            (_, SetUp::Disk(_)) => None,
         };
         directives.targets = target
             .map(|value: Target| At { line, value })
@@ -148,7 +160,16 @@ impl SetUp {
     pub(super) fn devices(&self) -> Devices {
         match self {
             Self::Disk(file) => Devices::Disk(file.clone()),
-            Self::Server(_) => Devices::Network,
+            Self::Nfs(_) | Self::Ssh(_) => Devices::Network,
+        }
+    }
+
+    /// Where a server of this machine has the dumps.
+    pub(super) fn dumps(&self) -> Option<&Path> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Nfs(server) => Some(server.dumps()),
+            Self::Ssh(server) => Some(server.dumps()),
         }
     }
 }

@@ -3,29 +3,20 @@
 //!
 //! The user's key is the one of the plan, so that it is seen to work; the account is that of whoever rehearses.
 
+use super::wire::{self, THIS_MACHINE};
 use crate::conf::Target;
 use crate::error::Mistake;
-use crate::host::network::{HostAddress, HostLink, HostLinkKind, HostRoute};
-use crate::host::{Driver, Host};
+use crate::host::Host;
 use crate::programs::FOLDERS;
-use config::network::Cidr;
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What QEMU's user network calls the machine that it runs on, and the address that it gives. Source: QEMU 7.2
-/// `docs/system/devices/net.rst`.
-const THIS_MACHINE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-/// The card's name, before and after.
-const LINK: &str = "eth0";
-/// Of the card: QEMU's own for the first one.
-pub(in super::super) const MAC: &str = "52:54:00:12:34:56";
 /// How long sshd may take to listen.
 const START: Duration = Duration::from_secs(20);
 
@@ -165,47 +156,13 @@ pub(in super::super) struct Running {
 
 impl Running {
     /// Where dumps are saved.
-    pub(in super::super) fn dumps(&self) -> &Path {
+    pub(super) fn dumps(&self) -> &Path {
         &self.dumps
     }
 
     /// Puts the way to it into the described machine, and returns the target.
     pub(super) fn put_into(&self, host: &mut Host) -> Target {
-        let zero = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        host.network.links = vec![HostLink {
-            name: LINK.to_owned(),
-            kind: HostLinkKind::Nic {
-                made_with: MAC.parse().ok(),
-                bus_path: None,
-                drivers: ["virtio_pci", "virtio_net"]
-                    .map(|name| Driver {
-                        module: Some(name.to_owned()),
-                        at: LINK.to_owned(),
-                        ..Driver::default()
-                    })
-                    .to_vec(),
-            },
-            mac: MAC.parse().ok(),
-            mtu: Some(1500),
-            master: None,
-        }];
-        host.network.addresses = vec![HostAddress {
-            link: LINK.to_owned(),
-            cidr: Cidr {
-                address: IpAddr::V4(GUEST),
-                prefix: 24,
-            },
-            is_given: true,
-        }];
-        host.network.routes = vec![HostRoute {
-            to: Cidr {
-                address: zero,
-                prefix: 0,
-            },
-            via: Some(IpAddr::V4(THIS_MACHINE)),
-            link: LINK.to_owned(),
-            metric: 0,
-        }];
+        wire::put_into(host);
         host.known_hosts = Some(format!(
             "[{THIS_MACHINE}]:{} {}\n",
             self.port, self.known_as
