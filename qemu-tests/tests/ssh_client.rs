@@ -298,14 +298,68 @@ fn a_full_disk_is_said_and_what_is_thrown_away_makes_room() {
                 .and_then(|()| file.sync())
                 .unwrap_err();
             assert_eq!(error, IoError::NO_SPACE);
-            assert!(server.last_error().is_some());
-            // The error stays until the file begins again.
-            assert_eq!(file.write_at(0, b"x"), Err(IoError::NO_SPACE));
+            let why = server.last_error().unwrap().to_string();
+            assert!(why.contains("the server's disk is full, "), "{why}");
+            // It was told; what has its place already can still be put right.
+            file.write_at(0, b"x").unwrap();
+            file.sync().unwrap();
             file.restart().unwrap();
             file.write_at(0, &data[..MIB]).unwrap();
             directory.publish(file).unwrap();
         })
         .unwrap();
+}
+
+#[test]
+fn on_a_nearly_full_disk_a_write_that_fails_is_told_at_once_and_all_before_it_are_there() {
+    let peer = Peer::start(&Setup {
+        below: below("mount -t tmpfs -o size=3m tmpfs {folder}/root"),
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let path = root(&peer);
+    let data = noise(MIB / 4);
+    let client = Client::of(&peer).unwrap();
+    let (taken, place) = client
+        .with(peer.address, |server| {
+            let directory = server.directory(&path, "d").unwrap();
+            let mut file = directory.create("vmcore").unwrap();
+            let at = |number: usize| (number * data.len()) as u64;
+            let taken = (0..16)
+                .take_while(|&number| file.write_at(at(number), &data).is_ok())
+                .count();
+            (taken, directory.path().to_string())
+        })
+        .unwrap();
+    assert!((8..=12).contains(&taken), "{taken}");
+    let file = peer.seen(&format!(
+        "root/{}/vmcore-incomplete",
+        place.rsplit('/').next().unwrap()
+    ));
+    let there = fs::read(file).unwrap();
+    for number in 0..taken {
+        assert!(
+            there[number * data.len()..][..data.len()] == data,
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn a_save_path_that_is_no_directory_is_named() {
+    let peer = Peer::start(&Setup::open_ssh()).unwrap();
+    let path = format!("{}/loop", root(&peer));
+    std::os::unix::fs::symlink("loop", &path).unwrap();
+    let error = Client::of(&peer)
+        .unwrap()
+        .with(peer.address, |server| {
+            server.directory(&path, "d").err().unwrap().to_string()
+        })
+        .unwrap();
+    assert!(
+        error.contains("/loop: it is there and no directory"),
+        "{error}"
+    );
 }
 
 #[test]

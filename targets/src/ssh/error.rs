@@ -34,6 +34,12 @@ pub enum SshError {
     Protocol(&'static str),
     /// SFTP: what was done, the status, and the server's words.
     Sftp(&'static str, u32, Text<64>),
+    /// What was done, and how few bytes the server's disk has left.
+    NoRoom(&'static str, u64),
+    /// What was done, and the server's disk has no inode left.
+    NoInodes(&'static str),
+    /// Something stands where a directory is needed.
+    NotADirectory,
     /// A command ended with this status, and its last words.
     Command(&'static str, u32, Text<80>),
     /// Something does not fit into the memory that is set aside for it.
@@ -79,6 +85,19 @@ impl fmt::Display for SshError {
                 }
                 Ok(())
             }
+            Self::NoRoom(doing, bytes) => {
+                write!(
+                    f,
+                    "{doing}: the server's disk is full, {bytes} bytes are left"
+                )
+            }
+            Self::NoInodes(doing) => write!(
+                f,
+                "{doing}: the server's disk has no inode left; remove files there"
+            ),
+            Self::NotADirectory => f.write_str(
+                "it is there and no directory: a file, or a symbolic link that leads to none",
+            ),
             Self::Command(doing, status, text) => {
                 write!(f, "{doing}: the command ended with status {status}")?;
                 if !text.is_empty() {
@@ -118,6 +137,8 @@ impl From<SshError> for IoError {
             SshError::Sftp(_, 2, _) => Self(2),
             SshError::Sftp(_, 3, _) => Self(13),
             SshError::Sftp(_, 8, _) => Self(95),
+            SshError::NoRoom(..) | SshError::NoInodes(_) => Self::NO_SPACE,
+            SshError::NotADirectory => Self(20),
             SshError::Damaged
             | SshError::Protocol(_)
             | SshError::Version(_)

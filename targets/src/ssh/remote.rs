@@ -198,7 +198,7 @@ impl<'b, S: Stream> Server<'b, S> {
     #[must_use]
     pub fn free_bytes(&self, path: &str) -> Option<u64> {
         match &mut *self.way.borrow_mut() {
-            Way::Sftp(sftp) => sftp.free_bytes(path).ok().flatten(),
+            Way::Sftp(sftp) => sftp.room(path).ok().flatten().map(|room| room.bytes),
             Way::Command(_) => None,
         }
     }
@@ -236,7 +236,9 @@ impl<'b, S: Stream> Server<'b, S> {
                 return Err(failed(SshError::TooLong("the name of the directory")));
             }
             let made = match &mut *way {
-                Way::Sftp(sftp) => make_new(sftp, whole_name),
+                Way::Sftp(sftp) => {
+                    make_new(sftp, whole_name).map_err(|error| sftp.explained(error, path))
+                }
                 Way::Command(channel) => {
                     match command::run(channel, &Verb::MakeDirectory, path, own_name, "") {
                         Err(SshError::Command(_, TAKEN, _)) => Ok(false),
@@ -283,9 +285,20 @@ fn make_path<S: Stream>(sftp: &mut Sftp<'_, S>, path: &str) -> Result<(), Remote
         match sftp.make_directory(part) {
             Ok(()) => {}
             Err(error @ SshError::Sftp(..)) => {
-                if sftp.kind_of(part, true).map_err(&failed)? != Kind::Directory {
-                    return Err(failed(error));
+                if sftp
+                    .kind_of(part, true)
+                    .map_err(&failed)
+                    .unwrap_or(Kind::Nothing)
+                    == Kind::Directory
+                {
+                    continue;
                 }
+                if sftp.kind_of(part, false).map_err(&failed)? != Kind::Nothing {
+                    return Err(failed(SshError::NotADirectory));
+                }
+                let above = part.rsplit_once('/').map_or("", |(above, _)| above);
+                let above = if above.is_empty() { "/" } else { above };
+                return Err(failed(sftp.explained(error, above)));
             }
             Err(error) => return Err(failed(error)),
         }
@@ -350,10 +363,9 @@ impl<'s, 'b, S: Stream> RemoteDirectory<'s, 'b, S> {
         let full = self.full(name, INCOMPLETE)?;
         let failed = about(full.as_str().unwrap_or_default());
         let file = match &mut *self.server.way.borrow_mut() {
-            Way::Sftp(sftp) => Some(
-                sftp.create(full.as_str().unwrap_or_default())
-                    .map_err(failed)?,
-            ),
+            Way::Sftp(sftp) => Some(sftp.create(full.as_str().unwrap_or_default()).map_err(
+                |error| failed(sftp.explained(error, self.path.as_str().unwrap_or_default())),
+            )?),
             Way::Command(channel) => {
                 command::begin(
                     channel,
@@ -392,7 +404,9 @@ impl<'s, 'b, S: Stream> RemoteDirectory<'s, 'b, S> {
                 // The second one takes the new name along, which the first was too early for.
                 .and_then(|()| sftp.sync(&file))
                 .and_then(|()| sftp.close(file))
-                .map_err(failed),
+                .map_err(|error| {
+                    failed(sftp.explained(error, self.path.as_str().unwrap_or_default()))
+                }),
             (Way::Command(channel), _) => command::end(channel, &Verb::Put)
                 .and_then(|()| {
                     command::run(
@@ -447,8 +461,9 @@ impl<S: Stream> RemoteFile<'_, '_, S> {
             return Err(IoError(95));
         };
         work(sftp, file).map_err(|error| {
+            let error = sftp.explained(error, self.directory.as_str().unwrap_or_default());
             *self.server.last.borrow_mut() = Some(error);
-            sftp.number_of(error, self.directory.as_str().unwrap_or_default())
+            error.into()
         })
     }
 

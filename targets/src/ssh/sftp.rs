@@ -8,7 +8,6 @@ use super::error::SshError;
 use super::stream::Stream;
 use super::wire::{Reader, Writer};
 use crate::text::Text;
-use collector::IoError;
 use core::time::Duration;
 
 /// The numbers of messages.
@@ -55,6 +54,10 @@ const WRITE_BYTES: usize = 32 << 10;
 const MAX_WRITE_BYTES: usize = 128 << 10;
 /// A file system with less than this is full: it did not take a whole write.
 const FULL_BYTES: u64 = 1 << 20;
+/// A file system with less than this could be full before the answers to all writes that are under way are here: twice as
+/// much as there may be.
+#[allow(clippy::as_conversions, reason = "a constant of 24 bits")]
+const SCARCE_BYTES: u64 = (2 * MOST_PENDING * MAX_WRITE_BYTES) as u64;
 
 /// A file's handle, as the server names it.
 type Handle = heapless::Vec<u8, 256>;
@@ -65,7 +68,24 @@ pub(crate) struct Extensions {
     pub(crate) fsync: bool,
     pub(crate) posix_rename: bool,
     pub(crate) statvfs: bool,
+    fstatvfs: bool,
     limits: bool,
+}
+
+/// What a file system of the server has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// What the user may still write.
+    pub(crate) bytes: u64,
+    /// No file can be made any more, however much room there is.
+    has_no_inodes: bool,
+}
+
+/// How much the server had left when it was asked last, and what was written since.
+#[derive(Clone, Copy)]
+struct Supply {
+    bytes: u64,
+    since: u64,
 }
 
 /// A write without its answer.
@@ -91,6 +111,8 @@ pub(crate) struct Sftp<'b, S> {
     failed: Option<(u32, SshError)>,
     files: u32,
     write_bytes: usize,
+    /// None until the server is asked.
+    supply: Option<Supply>,
     /// How long the last message is, which is done with when the next is asked for.
     answered: usize,
 }
@@ -118,6 +140,7 @@ impl<'b, S: Stream> Sftp<'b, S> {
             failed: None,
             files: 0,
             write_bytes: WRITE_BYTES,
+            supply: None,
             answered: 0,
         };
         match sftp.start() {
@@ -143,6 +166,7 @@ impl<'b, S: Stream> Sftp<'b, S> {
                 b"fsync@openssh.com" => extensions.fsync = true,
                 b"posix-rename@openssh.com" => extensions.posix_rename = true,
                 b"statvfs@openssh.com" => extensions.statvfs = true,
+                b"fstatvfs@openssh.com" => extensions.fstatvfs = true,
                 b"limits@openssh.com" => extensions.limits = true,
                 _ => {}
             }
@@ -380,7 +404,8 @@ impl<'b, S: Stream> Sftp<'b, S> {
         self.plain(id, "removing the directory")
     }
 
-    /// Writes at `offset`. What goes wrong with it may show at a later call.
+    /// Writes at `offset`. What goes wrong with it may show at a later call, and shows once. Where the server's disk is nearly
+    /// full it shows at once: what did not get there can then be left out of what did.
     pub(crate) fn write(
         &mut self,
         file: &File,
@@ -388,6 +413,7 @@ impl<'b, S: Stream> Sftp<'b, S> {
         data: &[u8],
     ) -> Result<(), SshError> {
         for piece in data.chunks(self.write_bytes) {
+            let is_scarce = self.is_scarce(file)?;
             self.check(file)?;
             self.settle(MOST_PENDING.saturating_sub(1))?;
             let id = self.request_with(
@@ -405,10 +431,35 @@ impl<'b, S: Stream> Sftp<'b, S> {
             };
             // There is room: `settle` saw to it.
             let _ = self.pending.push(pending);
-            offset = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(0));
-            self.take_answers()?;
+            let length = u64::try_from(piece.len()).unwrap_or(0);
+            offset = offset.saturating_add(length);
+            if let Some(supply) = &mut self.supply {
+                supply.since = supply.since.saturating_add(length);
+            }
+            if is_scarce {
+                self.settle(0)?;
+            } else {
+                self.take_answers()?;
+            }
         }
         self.check(file)
+    }
+
+    /// Whether what is under way could fill the server's disk. The server is asked each time that half of what it had is
+    /// used up.
+    fn is_scarce(&mut self, file: &File) -> Result<bool, SshError> {
+        let bytes = match self.supply {
+            Some(supply) if supply.bytes < SCARCE_BYTES || supply.since < supply.bytes / 2 => {
+                supply.bytes
+            }
+            _ => {
+                let room = self.room_of(file)?;
+                let bytes = room.map_or(u64::MAX, |room| room.bytes);
+                self.supply = Some(Supply { bytes, since: 0 });
+                bytes
+            }
+        };
+        Ok(bytes < SCARCE_BYTES)
     }
 
     /// Takes the answers that are there already, without waiting.
@@ -427,11 +478,11 @@ impl<'b, S: Stream> Sftp<'b, S> {
         }
     }
 
-    /// The first failure among the file's writes, until [`Self::restart`].
-    fn check(&self, file: &File) -> Result<(), SshError> {
-        match self.failed {
-            Some((number, error)) if number == file.number => Err(error),
-            _ => Ok(()),
+    /// The first failure among the file's writes that was not told yet.
+    fn check(&mut self, file: &File) -> Result<(), SshError> {
+        match self.failed.take_if(|(number, _)| *number == file.number) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
         }
     }
 
@@ -463,9 +514,8 @@ impl<'b, S: Stream> Sftp<'b, S> {
     /// Throws away what was written, and forgets what failed of it.
     pub(crate) fn restart(&mut self, file: &File) -> Result<(), SshError> {
         self.cut(file, 0)?;
-        if self.failed.is_some_and(|(number, _)| number == file.number) {
-            self.failed = None;
-        }
+        let _ = self.check(file);
+        self.supply = None;
         Ok(())
     }
 
@@ -493,37 +543,54 @@ impl<'b, S: Stream> Sftp<'b, S> {
         self.plain(id, "closing the file")
     }
 
-    /// The number that says what `error` means for the disk: SFTP has none for a full one, so that the server is asked
-    /// how much room there is.
-    pub(crate) fn number_of(&mut self, error: SshError, path: &str) -> IoError {
-        if let SshError::Sftp(_, STATUS_FAILURE, _) = error
-            && self.extensions.statvfs
-            && let Ok(Some(free_bytes)) = self.free_bytes(path)
-            && free_bytes < FULL_BYTES
-        {
-            return IoError::NO_SPACE;
+    /// What `error` is about, with something below `path`: SFTP has no word for a full disk, so that the server is asked how
+    /// much room there is.
+    pub(crate) fn explained(&mut self, error: SshError, path: &str) -> SshError {
+        let SshError::Sftp(doing, STATUS_FAILURE, _) = error else {
+            return error;
+        };
+        match self.room(path) {
+            Ok(Some(room)) if room.bytes < FULL_BYTES => SshError::NoRoom(doing, room.bytes),
+            Ok(Some(room)) if room.has_no_inodes => SshError::NoInodes(doing),
+            _ => error,
         }
-        error.into()
     }
 
-    /// How much room the user has where `path` is; none when the server cannot say.
-    pub(crate) fn free_bytes(&mut self, path: &str) -> Result<Option<u64>, SshError> {
+    /// What is left where `path` is; none when the server cannot say.
+    pub(crate) fn room(&mut self, path: &str) -> Result<Option<Room>, SshError> {
         if !self.extensions.statvfs {
             return Ok(None);
         }
+        self.ask_for_room(b"statvfs@openssh.com", path.as_bytes())
+    }
+
+    /// What is left where `file` is; none when the server cannot say.
+    fn room_of(&mut self, file: &File) -> Result<Option<Room>, SshError> {
+        if !self.extensions.fstatvfs {
+            return Ok(None);
+        }
+        self.ask_for_room(b"fstatvfs@openssh.com", &file.handle)
+    }
+
+    fn ask_for_room(&mut self, how: &[u8], of: &[u8]) -> Result<Option<Room>, SshError> {
         let id = self.request(kind::EXTENDED, |writer| {
-            writer.string(b"statvfs@openssh.com");
-            writer.string(path.as_bytes());
+            writer.string(how);
+            writer.string(of);
         })?;
         let answer = self.answer(id, "asking for free space", |kind, mut reader| {
             (kind == kind::EXTENDED_REPLY).then_some(())?;
             reader.u64()?;
             let fragment_bytes = reader.u64()?;
             let (_, _, available) = (reader.u64()?, reader.u64()?, reader.u64()?);
-            Some(available.saturating_mul(fragment_bytes))
+            // File systems without a fixed number of them have none at all.
+            let (inodes, _, inodes_left) = (reader.u64()?, reader.u64()?, reader.u64()?);
+            Some(Room {
+                bytes: available.saturating_mul(fragment_bytes),
+                has_no_inodes: inodes > 0 && inodes_left == 0,
+            })
         });
         match answer {
-            Ok(free_bytes) => Ok(Some(free_bytes)),
+            Ok(room) => Ok(Some(room)),
             Err(SshError::Sftp(..)) => Ok(None),
             Err(error) => Err(error),
         }
