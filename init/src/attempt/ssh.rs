@@ -9,14 +9,18 @@ use super::network::own_address;
 use super::{Place, Reason, Run, reason};
 use crate::dump::Input;
 use crate::folder::Remote;
+use crate::report::Report;
 use crate::{files, log, random};
+use collector::IoError;
 use config::target::MAX_HOST_KEYS;
 use config::{HostKeys, TargetSpec};
 use core::ffi::CStr;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use heapless::Vec;
-use targets::ssh::{self, Limits, Login, PublicKey, Random, Server, Socket, UserKey};
+use targets::ssh::{
+    self, Limits, Login, PublicKey, Random, Ready, Server, Socket, Stream, UserKey, Want,
+};
 
 /// [`config::target::SSH_KEY_PATH`], as the kernel takes it.
 const KEY_PATH: &CStr = c"/etc/kdump.key";
@@ -45,7 +49,7 @@ pub fn make(run: &mut Run<'_>, memory: &mut [u8]) -> Result<Place, Reason> {
     let (mut vmcore, memory) = run.vmcore(memory)?;
     let mut credentials = Credentials::gather(host_keys, &mut vmcore)?;
     let own = own_address(address)?;
-    let server = credentials.login(address, *port, user, connection)?;
+    let server = credentials.login(address, *port, user, connection, run.job.report)?;
     if let Some(free_bytes) = server.free_bytes(path) {
         log!("{path} on the server has room for {free_bytes} bytes");
     }
@@ -63,6 +67,31 @@ pub fn make(run: &mut Run<'_>, memory: &mut [u8]) -> Result<Place, Reason> {
         });
     server.close();
     result
+}
+
+/// A connection that tells PID 1 whenever it got further. What lies in its buffers, and in the kernel's, takes a network that
+/// loses packets longer than the dump may stand still.
+struct Told<'r> {
+    socket: Socket,
+    report: &'r Report,
+}
+
+impl Stream for Told<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<Option<usize>, IoError> {
+        self.socket.read(buf)
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<Option<usize>, IoError> {
+        self.socket.write(data)
+    }
+
+    fn wait(&mut self, want: Want, patience: Duration) -> Result<Ready, IoError> {
+        self.socket.wait(want, patience)
+    }
+
+    fn got_further(&mut self) {
+        self.report.beat();
+    }
 }
 
 /// What a login needs for as long as the connection lasts.
@@ -117,7 +146,8 @@ impl Credentials {
         port: u16,
         user: &'b str,
         memory: &'b mut [u8],
-    ) -> Result<Server<'b, Socket>, Reason> {
+        report: &'b Report,
+    ) -> Result<Server<'b, Told<'b>>, Reason> {
         let socket =
             Socket::connect(SocketAddr::new(address, port), CONNECT_PATIENCE).map_err(|error| {
                 reason(format_args!("connecting to {address} port {port}: {error}"))
@@ -129,7 +159,7 @@ impl Credentials {
             limits: Limits::DEFAULT,
             cipher: None,
         };
-        let server = Server::open(socket, &login, &mut self.random, memory)
+        let server = Server::open(Told { socket, report }, &login, &mut self.random, memory)
             .map_err(|error| reason(format_args!("logging in as {user}: {error}")))?;
         log!("logged in as {user}; files go by {}", server.means());
         Ok(server)

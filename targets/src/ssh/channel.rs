@@ -78,6 +78,11 @@ impl<'b, S: Stream> Channel<'b, S> {
         self.transport.until()
     }
 
+    /// The program did what it was asked for.
+    pub(crate) fn got_further(&mut self) {
+        self.transport.got_further();
+    }
+
     /// What the program said beside its output.
     pub(crate) const fn words(&self) -> Text<80> {
         self.words

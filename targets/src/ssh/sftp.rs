@@ -283,8 +283,11 @@ impl<'b, S: Stream> Sftp<'b, S> {
             return Err(SshError::Protocol("an SFTP answer to no request"));
         };
         let pending = self.pending.swap_remove(position);
-        if let Err(error) = status {
-            self.failed.get_or_insert((pending.file, error));
+        match status {
+            Ok(()) => self.channel.got_further(),
+            Err(error) => {
+                self.failed.get_or_insert((pending.file, error));
+            }
         }
         Ok(())
     }

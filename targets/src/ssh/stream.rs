@@ -43,4 +43,7 @@ pub trait Stream {
     /// # Errors
     /// What the connection said.
     fn wait(&mut self, want: Want, patience: Duration) -> Result<Ready, IoError>;
+
+    /// The other side took bytes, or did what it was asked for: for those who count how long nothing moved.
+    fn got_further(&mut self) {}
 }

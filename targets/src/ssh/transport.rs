@@ -262,6 +262,7 @@ impl<'b, S: Stream> Transport<'b, S> {
                 Some(0) => return Err(SshError::Closed),
                 Some(len) => {
                     self.queued.start = self.queued.start.saturating_add(len);
+                    self.stream.got_further();
                     until = self.until();
                 }
                 None => {
@@ -281,6 +282,11 @@ impl<'b, S: Stream> Transport<'b, S> {
         }
         self.queued = 0..0;
         Ok(())
+    }
+
+    /// The server did what it was asked for.
+    pub(crate) fn got_further(&mut self) {
+        self.stream.got_further();
     }
 
     /// Takes bytes that are there into the free end of the buffer. Whether there were any.
