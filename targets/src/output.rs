@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writes to a file or a device in a machine that has a few MiB to spare.
 
+use crate::clock::now;
 use crate::io::io;
 use crate::sys::{begin_write_out, wait_for_write_out};
 use collector::IoError;
 use core::num::NonZeroU64;
+use core::time::Duration;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Advice, fadvise, fdatasync, fstatfs};
 use rustix::io::{Errno, pwrite};
@@ -21,7 +23,9 @@ pub(crate) struct Output {
 impl Output {
     pub(crate) fn new(fd: OwnedFd) -> Self {
         let writeback = Writeback {
-            needs_commit: fstatfs(&fd).is_ok_and(|found| u64::try_from(found.f_type) == Ok(NFS)),
+            commits: fstatfs(&fd)
+                .is_ok_and(|found| u64::try_from(found.f_type) == Ok(NFS))
+                .then(Commits::default),
             ..Writeback::default()
         };
         Self { fd, writeback }
@@ -39,7 +43,7 @@ impl Output {
     /// The file was cut to nothing.
     pub(crate) fn restart(&mut self) {
         self.writeback = Writeback {
-            needs_commit: self.writeback.needs_commit,
+            commits: self.writeback.commits,
             ..Writeback::default()
         };
     }
@@ -52,9 +56,19 @@ impl Output {
 /// then waits for what is under way.
 const WRITE_OUT_BYTES: u64 = 2 << 20;
 
-/// How much is written to an NFS server before it is asked to commit it: until then the kernel keeps every page, which it might
-/// have to send again.
-const COMMIT_BYTES: u64 = 8 << 20;
+/// The most that is written to an NFS server before it is asked to commit it: until then the kernel keeps every page, which it
+/// might have to send again.
+const MOST_COMMIT_BYTES: u64 = 8 << 20;
+/// The least: what the collector writes at once.
+const LEAST_COMMIT_BYTES: u64 = 256 << 10;
+/// What the first commit has.
+const FIRST_COMMIT_BYTES: u64 = 512 << 10;
+/// A commit that takes longer than this is followed by a smaller one, as nothing gets further while it is waited for.
+///
+/// Measured with one packet in ten lost in each direction (Linux 6.1 under QEMU): 8 MiB were not there in 10 s.
+const LONG_COMMIT: Duration = Duration::from_secs(2);
+/// One that takes less than this is followed by a larger one.
+const SHORT_COMMIT: Duration = Duration::from_millis(500);
 
 /// What `statfs` calls NFS. Source: Linux 6.12 `include/uapi/linux/magic.h`.
 const NFS: u64 = 0x6969;
@@ -74,8 +88,38 @@ struct Writeback {
     from: u64,
     /// The end of what was written since.
     to: u64,
-    /// It is a file of an NFS server.
-    needs_commit: bool,
+    /// Where it is a file of an NFS server.
+    commits: Option<Commits>,
+}
+
+/// How much an NFS server is asked to commit at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Commits {
+    bytes: u64,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self {
+            bytes: FIRST_COMMIT_BYTES,
+        }
+    }
+}
+
+impl Commits {
+    /// What the next one has, when this one took so long.
+    fn after(self, took: Duration) -> Self {
+        let bytes = if took > LONG_COMMIT {
+            self.bytes / 2
+        } else if took < SHORT_COMMIT {
+            self.bytes.saturating_mul(2)
+        } else {
+            self.bytes
+        };
+        Self {
+            bytes: bytes.clamp(LEAST_COMMIT_BYTES, MOST_COMMIT_BYTES),
+        }
+    }
 }
 
 impl Writeback {
@@ -91,8 +135,8 @@ impl Writeback {
         let Some(fresh) = NonZeroU64::new(self.to.saturating_sub(self.from)) else {
             return Ok(());
         };
-        if self.needs_commit {
-            return self.commit(fd, fresh);
+        if let Some(commits) = self.commits {
+            return self.commit(fd, fresh, commits);
         }
         if fresh.get() < WRITE_OUT_BYTES {
             return Ok(());
@@ -109,11 +153,18 @@ impl Writeback {
     }
 
     /// Has the server commit what has come together, and drops it.
-    fn commit(&mut self, fd: impl AsFd, fresh: NonZeroU64) -> Result<(), IoError> {
-        if fresh.get() < COMMIT_BYTES {
+    fn commit(
+        &mut self,
+        fd: impl AsFd,
+        fresh: NonZeroU64,
+        commits: Commits,
+    ) -> Result<(), IoError> {
+        if fresh.get() < commits.bytes {
             return Ok(());
         }
+        let start = now();
         fdatasync(&fd).map_err(io)?;
+        self.commits = Some(commits.after(now().saturating_sub(start)));
         let _ = fadvise(&fd, self.from, Some(fresh), Advice::DontNeed);
         self.from = self.to;
         Ok(())
@@ -134,4 +185,21 @@ fn write_all_at(fd: impl AsFd, mut offset: u64, mut data: &[u8]) -> Result<(), I
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_long_is_asked_for_less_at_once_and_a_quick_one_for_more() {
+        let after = |commits: Commits, ms| commits.after(Duration::from_millis(ms));
+        let first = Commits::default();
+        assert_eq!(after(first, 1000), first);
+        let quick = (0..9).fold(first, |commits, _| after(commits, 40));
+        assert_eq!(quick.bytes, 8 << 20);
+        assert_eq!(after(quick, 60_000).bytes, 4 << 20);
+        let slow = (0..9).fold(quick, |commits, _| after(commits, 2001));
+        assert_eq!(slow.bytes, 256 << 10);
+    }
 }
