@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The directory of one dump, and the files in it, which get their names when they are complete.
 
-use crate::filesystem::{FilesystemError, Step};
+use crate::filesystem::{FilesystemError, Step, not_made};
 use crate::io::io;
 use crate::output::Output;
 use crate::text::{Name, Text};
@@ -63,7 +63,10 @@ impl<'f> Directory<'f> {
                 Err(Errno::EXIST) => {
                     name = Text::format(format_args!("{date}.{number}"));
                 }
-                Err(errno) => return Err(failed(errno)),
+                Err(errno) => {
+                    let name = Name::new(name.as_bytes());
+                    return Err(not_made(Step::Directory, name, &parent, errno));
+                }
             }
         }
         Err(FilesystemError::Step(
@@ -90,7 +93,7 @@ impl<'f> Directory<'f> {
     /// What the kernel said.
     pub fn create(&self, name: &str) -> Result<FileSink, FilesystemError> {
         let incomplete: Name = Text::format(format_args!("{name}{INCOMPLETE}"));
-        let failed = |errno| FilesystemError::Step(Step::Create, incomplete, io(errno));
+        let failed = |errno| not_made(Step::Create, incomplete, &self.fd, errno);
         if incomplete.is_cut() || name.contains('/') {
             return Err(failed(Errno::INVAL));
         }

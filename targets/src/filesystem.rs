@@ -82,6 +82,8 @@ pub enum FilesystemError {
     /// A part of the save path is a symbolic link that points to nothing or out of the file system, or the kernel is too
     /// old to follow one safely.
     SymbolicLink(Name),
+    /// The file system has room, and no inode left for another file.
+    NoInodes(Step, Name),
     /// No file of this type of file system is as large.
     TooLarge {
         /// The type.
@@ -167,6 +169,10 @@ impl fmt::Display for FilesystemError {
                 f,
                 "opening or making the save path at {name}: a symbolic link that cannot be followed \
                  inside this file system"
+            ),
+            Self::NoInodes(step, name) => write!(
+                f,
+                "{step} {name}: ENOSPC (no inode is left, however much room there is; remove files)"
             ),
             Self::TooLarge {
                 fstype,
@@ -424,6 +430,17 @@ fn cause(found: &Found, fstype: &str, errno: Errno) -> Cause {
         Ok(Probed::Other(identity)) => identity.obstacle.map_or(Cause::Unknown, Cause::Obstacle),
         Ok(_) => Cause::Unknown,
     }
+}
+
+/// Why nothing could be made in the directory `at`.
+pub(crate) fn not_made(step: Step, name: Name, at: impl AsFd, errno: Errno) -> FilesystemError {
+    // File systems without a fixed number of inodes count none at all.
+    let is_out_of_inodes =
+        || fstatfs(at).is_ok_and(|found| found.f_files > 0 && found.f_ffree == 0);
+    if errno == Errno::NOSPC && is_out_of_inodes() {
+        return FilesystemError::NoInodes(step, name);
+    }
+    FilesystemError::Step(step, name, io(errno))
 }
 
 fn space(fd: impl AsFd) -> Result<Space, Errno> {
