@@ -346,6 +346,34 @@ fn on_a_nearly_full_disk_a_write_that_fails_is_told_at_once_and_all_before_it_ar
 }
 
 #[test]
+fn a_file_that_did_not_get_there_has_no_name_though_another_one_failed_before_it() {
+    let peer = Peer::start(&Setup {
+        below: below("mount -t tmpfs -o size=40m tmpfs {folder}/root"),
+        ..Setup::open_ssh()
+    })
+    .unwrap();
+    let path = root(&peer);
+    let client = Client::of(&peer).unwrap();
+    client
+        .with(peer.address, |server| {
+            let directory = server.directory(&path, "d").unwrap();
+            let mut first = directory.create("manifest.json").unwrap();
+            let mut second = directory.create("vmcore").unwrap();
+            first.write_at(0, b"begun").unwrap();
+            first.sync().unwrap();
+            // Somebody else fills the disk, which the server said had room.
+            fs::write(peer.seen("root/full"), vec![1; 48 * MIB]).unwrap_err();
+            let data = noise(8192);
+            let _ = first.write_at(8192, &data);
+            let written = second.write_at(0, &data);
+            let published = written.is_ok().then(|| directory.publish(second));
+            assert!(published.is_none_or(|result| result.is_err()));
+        })
+        .unwrap();
+    assert!(!peer.seen("root/d/vmcore").exists());
+}
+
+#[test]
 fn a_save_path_that_is_no_directory_is_named() {
     let peer = Peer::start(&Setup::open_ssh()).unwrap();
     let path = format!("{}/loop", root(&peer));

@@ -48,6 +48,8 @@ const MAX_ANSWER_BYTES: usize = 8 << 10;
 const REQUEST_BYTES: usize = 1200;
 /// How many writes may wait for their answers.
 const MOST_PENDING: usize = 64;
+/// How many files may have a failed write that was not told yet; no more are written at once.
+const MOST_FILES: usize = 4;
 /// What every server takes in one write. Source: the draft's section 3: packets of 34000 bytes.
 const WRITE_BYTES: usize = 32 << 10;
 /// More than this makes nothing quicker.
@@ -107,8 +109,8 @@ pub(crate) struct Sftp<'b, S> {
     pub(crate) extensions: Extensions,
     id: u32,
     pending: heapless::Vec<Pending, MOST_PENDING>,
-    /// The first write that failed, and of which file.
-    failed: Option<(u32, SshError)>,
+    /// The first write of each file that failed, until it is told.
+    failed: heapless::Vec<(u32, SshError), MOST_FILES>,
     files: u32,
     write_bytes: usize,
     /// None until the server is asked.
@@ -137,7 +139,7 @@ impl<'b, S: Stream> Sftp<'b, S> {
             extensions: Extensions::default(),
             id: 0,
             pending: heapless::Vec::new(),
-            failed: None,
+            failed: heapless::Vec::new(),
             files: 0,
             write_bytes: WRITE_BYTES,
             supply: None,
@@ -285,9 +287,11 @@ impl<'b, S: Stream> Sftp<'b, S> {
         let pending = self.pending.swap_remove(position);
         match status {
             Ok(()) => self.channel.got_further(),
-            Err(error) => {
-                self.failed.get_or_insert((pending.file, error));
+            Err(error) if self.failed.iter().all(|(file, _)| *file != pending.file) => {
+                let failed = (pending.file, error);
+                self.failed.push(failed).map_err(|(_, error)| error)?;
             }
+            Err(_) => {}
         }
         Ok(())
     }
@@ -483,8 +487,9 @@ impl<'b, S: Stream> Sftp<'b, S> {
 
     /// The first failure among the file's writes that was not told yet.
     fn check(&mut self, file: &File) -> Result<(), SshError> {
-        match self.failed.take_if(|(number, _)| *number == file.number) {
-            Some((_, error)) => Err(error),
+        let is_of = |(number, _): &(u32, SshError)| *number == file.number;
+        match self.failed.iter().position(is_of) {
+            Some(position) => Err(self.failed.swap_remove(position).1),
             None => Ok(()),
         }
     }
