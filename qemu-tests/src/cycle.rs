@@ -21,7 +21,7 @@ use crate::vm::{End, Vm, log_folder, target_folder};
 /// longer than it takes.
 pub const STEP: Duration = Duration::from_secs(120);
 
-/// How long a whole cycle may take.
+/// How long a whole cycle may take, where nothing slows it down.
 const LIMIT: Duration = Duration::from_secs(400);
 
 /// How often a guest that hung before any of our code ran is started again.
@@ -60,6 +60,8 @@ pub struct Cycle {
     pub namespace: Option<u32>,
     /// More arguments for QEMU.
     pub qemu: Vec<OsString>,
+    /// How long all of it may take.
+    pub limit: Duration,
     /// Commands that QEMU is given once the first kernel is up: name and arguments.
     pub commands: Vec<(&'static str, serde_json::Value)>,
 }
@@ -84,6 +86,7 @@ impl Cycle {
             ram_file: None,
             namespace: None,
             qemu: Vec::new(),
+            limit: LIMIT,
             commands: Vec::new(),
         }
     }
@@ -103,7 +106,7 @@ impl Cycle {
     /// The guest does not start, the capture kernel cannot be loaded.
     pub fn start(&self) -> Result<Running> {
         let arguments = self.prepared()?;
-        let (mut vm, retries) = boot(&self.name, &arguments, self.namespace)?;
+        let (mut vm, retries) = boot_for(&self.name, &arguments, self.limit, self.namespace)?;
         for (command, arguments) in &self.commands {
             vm.qmp().execute(command, arguments)?;
         }
@@ -121,7 +124,11 @@ impl Cycle {
             vm.expect("harness: waiting for the NMI", STEP)?;
             vm.qmp().execute("inject-nmi", &serde_json::json!({}))?;
         }
-        Ok(Running { vm, retries })
+        Ok(Running {
+            vm,
+            retries,
+            limit: self.limit,
+        })
     }
 
     /// Starts a guest that goes on after each reset, for `limit` at most.
@@ -202,10 +209,20 @@ impl Cycle {
 /// # Errors
 /// It does not start, or hangs each time.
 pub fn boot(name: &str, arguments: &[OsString], namespace: Option<u32>) -> Result<(Vm, u32)> {
+    boot_for(name, arguments, LIMIT, namespace)
+}
+
+/// As [`boot`]; the guest is ended when `limit` is over.
+fn boot_for(
+    name: &str,
+    arguments: &[OsString],
+    limit: Duration,
+    namespace: Option<u32>,
+) -> Result<(Vm, u32)> {
     let mut retries = 0;
     let up = Regex::new(guest::UP)?;
     loop {
-        let mut vm = Vm::start(name, arguments, LIMIT, namespace)?;
+        let mut vm = Vm::start(name, arguments, limit, namespace)?;
         match vm.wait(&up, STEP) {
             Wait::Found(_) => return Ok((vm, retries)),
             Wait::Ended | Wait::TimedOut if retries < RETRIES => {
@@ -243,6 +260,7 @@ pub struct Running {
     pub vm: Vm,
     /// How often it was started again because it hung before any of our code ran.
     retries: u32,
+    limit: Duration,
 }
 
 impl Running {
@@ -259,7 +277,7 @@ impl Running {
     /// # Errors
     /// It does not end by itself.
     pub fn finish(mut self) -> Result<Outcome> {
-        let end = self.vm.wait_end(LIMIT)?;
+        let end = self.vm.wait_end(self.limit)?;
         Ok(self.outcome(end))
     }
 

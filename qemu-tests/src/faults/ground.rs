@@ -26,6 +26,13 @@ use crate::wire;
 /// Bounds that a person would notice, but that a busy machine keeps.
 const BOUNDS: &str = "disk_timeout 20\nnetwork_timeout 20\nstall_timeout 10\ndump_deadline 240\n";
 
+/// Where packets are lost TCP waits twice as long after each loss of the same one: 25 s after the seventh. QEMU's own TCP has
+/// no selective acknowledgements, so that 60 KiB get there in a second.
+const LOSSY_BOUNDS: &str =
+    "disk_timeout 20\nnetwork_timeout 20\nstall_timeout 30\ndump_deadline 900\n";
+/// How long the machine may then take as a whole.
+const LOSSY_LIMIT: Duration = Duration::from_secs(1200);
+
 const PARTUUID: &str = "6a3d5d7f-9c70-4a1f-8b46-1e7b8b2d0e21";
 
 /// The first target.
@@ -94,7 +101,7 @@ impl Ground {
             },
             bus: match inject {
                 Inject::Unplugged => Bus::Usb,
-                Inject::ModuleMissing => Bus::Nvme,
+                Inject::ModuleMissing => Bus::VirtioScsi,
                 _ => Bus::Virtio,
             },
             ..Stage::SMALL
@@ -145,7 +152,10 @@ impl Ground {
         if !kind.is_disk() {
             fs::write(machine.host_root().join("kdump.network"), wire::NETWORK)?;
         }
-        conf += BOUNDS;
+        conf += match inject {
+            Inject::PacketsLost => LOSSY_BOUNDS,
+            _ => BOUNDS,
+        };
         conf += "default reboot\n";
         if let Inject::Obstacle(parameters) = inject {
             machine.install_module(&kernel, &obstacle(&kernel)?)?;
@@ -155,6 +165,9 @@ impl Ground {
         let plan: serde_json::Value = serde_json::from_str(&plan)?;
         let bound = plan["whole_s"].as_u64().context("the plan has no bound")?;
         let mut cycle = stage.cycle(&machine, &conf)?;
+        if matches!(inject, Inject::PacketsLost) {
+            cycle.limit = LOSSY_LIMIT;
+        }
         if let Target::Nfs(servers) = &target {
             cycle.namespace = Some(servers.namespace());
         }
@@ -384,13 +397,15 @@ fn disk(
     let mut crash_folder = content.join("var/crash");
     match inject {
         Inject::NoInodes => {
+            ext.size_mib = 64;
             ext.inodes = Some(16);
             fs::create_dir_all(&crash_folder)?;
-            // 16 without the 11 that every file system has, and the two folders.
-            for number in 0..3 {
+            ext.content = Some(&content);
+            ext.make(&sized)?;
+            // More than were asked for: mkfs fills whole blocks with them.
+            for number in 0..number(&sized, "Free inodes:")? {
                 fs::write(content.join(number.to_string()), "")?;
             }
-            ext.content = Some(&content);
         }
         Inject::PathIsALoop => {
             crash_folder.pop();
@@ -413,7 +428,8 @@ fn disk(
             ext.make(&sized)?;
             let room = room(percent, dump_bytes);
             // Folders and the list of the file's own blocks take some, too.
-            let full = free_bytes(&sized)?.saturating_sub(room + (64 << 10));
+            let free_bytes = number(&sized, "Free blocks:")? * number(&sized, "Block size:")?;
+            let full = free_bytes.saturating_sub(room + (64 << 10));
             fs::create_dir_all(&crash_folder)?;
             fs::write(content.join("full"), vec![0xa5; usize::try_from(full)?])?;
             ext.content = Some(&content);
@@ -450,12 +466,10 @@ fn disk(
     Ok(made)
 }
 
-/// What is free on an ext4, as debugfs says.
-fn free_bytes(image: &Path) -> Result<u64> {
+/// A number of an ext4's superblock, as debugfs says it.
+fn number(image: &Path, name: &str) -> Result<u64> {
     let text = crate::disk::ExtImage::whole(image).request("show_super_stats -h")?;
-    let blocks: u64 = field(&text, "Free blocks:")?.parse()?;
-    let size: u64 = field(&text, "Block size:")?.parse()?;
-    Ok(blocks * size)
+    Ok(field(&text, name)?.parse()?)
 }
 
 /// A field of what debugfs says of a superblock.

@@ -161,7 +161,7 @@ fn before(ground: &mut Ground, inject: Inject) -> Result<Option<Relay>> {
             record.replacen("kdumprd-record 1\n", "kdumprd-record 2\n", 1)
         })?,
         Inject::ModuleMissing => change_record(ground, |record| {
-            record.replacen("\nmodule nvme\n", "\nmodule nvme_that_is_gone\n", 1)
+            record.replacen("\nmodule virtio_scsi\n", "\nmodule virtio_scsi_gone\n", 1)
         })?,
         Inject::ServerSilent => signal(&ground.target, "STOP")?,
         _ => {}
@@ -254,13 +254,18 @@ fn during(running: &mut Running, ground: &Ground, inject: Inject) -> Result<Opti
             link(running, false)?;
         }
         Inject::LinkFlaps => {
-            running.expect("kdump: attempt 1 of ")?;
-            for _ in 0..3 {
+            // While the carrier is away nothing is written, so that the dump is not over before the second time.
+            for line in ["kdump: attempt 1 of ", UNDER_WAY] {
+                running.expect(line)?;
                 link(running, false)?;
                 thread::sleep(Duration::from_secs(2));
                 link(running, true)?;
-                thread::sleep(Duration::from_secs(2));
             }
+            // TCP takes longer than this until it tries again.
+            thread::sleep(Duration::from_millis(200));
+            link(running, false)?;
+            thread::sleep(Duration::from_secs(2));
+            link(running, true)?;
         }
         Inject::GarbledVmcoreinfo => garble_vmcoreinfo(running, ground)?,
         _ => {}

@@ -55,7 +55,11 @@ pub const ROWS: &[Row] = &[
             at(Ext, Next, "attempt 1 of . failed: .*ENOSPC"),
             at(Raw, Next, "attempt 1 of . failed: "),
             at(Nfs, Next, "attempt 1 of . failed: .*ENOSPC"),
-            at(Ssh, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(
+                Ssh,
+                Next,
+                "attempt 1 of . failed: .*the server's disk is full, [0-9]+ bytes are left",
+            ),
         ],
     },
     Row {
@@ -66,7 +70,11 @@ pub const ROWS: &[Row] = &[
             at(Ext, Next, "attempt 1 of . failed: .*ENOSPC"),
             at(Raw, Next, "attempt 1 of . failed: .*ENOSPC"),
             at(Nfs, Next, "attempt 1 of . failed: .*ENOSPC"),
-            at(Ssh, Next, "attempt 1 of . failed: .*ENOSPC"),
+            at(
+                Ssh,
+                Next,
+                "attempt 1 of . failed: .*ENOSPC .*the server's disk is full, [0-9]+ bytes are left",
+            ),
         ],
     },
     Row {
@@ -77,7 +85,11 @@ pub const ROWS: &[Row] = &[
             at(Ext, Partial, "attempt 1 of . failed: .*ENOSPC"),
             at(Raw, Partial, "attempt 1 of . failed: .*ENOSPC"),
             at(Nfs, Partial, "attempt 1 of . failed: .*ENOSPC"),
-            at(Ssh, Partial, "attempt 1 of . failed: .*ENOSPC"),
+            at(
+                Ssh,
+                Partial,
+                "attempt 1 of . failed: .*ENOSPC .*the server's disk is full, [0-9]+ bytes are left",
+            ),
         ],
     },
     Row {
@@ -265,7 +277,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         fault: "link_flaps",
-        how: "the carrier goes for 2 s and comes for 2 s, three times, from the attempt's beginning on",
+        how: "the carrier goes for 2 s, three times: when the attempt begins, and twice while the dump is written",
         inject: Inject::LinkFlaps,
         cells: &[at(Nfs, Complete, SAVED), at(Ssh, Complete, SAVED)],
     },
@@ -316,7 +328,11 @@ pub const ROWS: &[Row] = &[
         fault: "no_inodes",
         how: "every inode is in use",
         inject: Inject::NoInodes,
-        cells: &[at(Ext, Next, "attempt 1 of . failed: .*ENOSPC")],
+        cells: &[at(
+            Ext,
+            Next,
+            "attempt 1 of . failed: .*ENOSPC .no inode is left",
+        )],
     },
     Row {
         fault: "path_missing",
@@ -333,9 +349,21 @@ pub const ROWS: &[Row] = &[
         how: "the save path is a symbolic link to itself",
         inject: Inject::PathIsALoop,
         cells: &[
-            at(Ext, Next, "attempt 1 of . failed: .*ELOOP"),
-            at(Nfs, Next, "attempt 1 of . failed: .*ELOOP"),
-            at(Ssh, Next, "attempt 1 of . failed: "),
+            at(
+                Ext,
+                Next,
+                "attempt 1 of . failed: .*/var/crash: a symbolic link that cannot be followed",
+            ),
+            at(
+                Nfs,
+                Next,
+                "attempt 1 of . failed: .*/var/crash: a symbolic link that cannot be followed",
+            ),
+            at(
+                Ssh,
+                Next,
+                "attempt 1 of . failed: /var/crash: .*symbolic link",
+            ),
         ],
     },
     Row {
