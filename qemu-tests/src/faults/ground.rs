@@ -359,10 +359,14 @@ fn target(
                 Inject::PathMissing => "mount -t tmpfs tmpfs /var".to_owned(),
                 _ => "mount -t tmpfs tmpfs /var && mkdir /var/crash".to_owned(),
             };
-            Target::Ssh(Peer::start(&Setup {
+            let peer = Peer::start(&Setup {
                 below: below(&format!("{{ {script}; }}")),
                 ..Setup::open_ssh()
-            })?)
+            })?;
+            if matches!(inject, Inject::ServerRefuses) {
+                peer.signal("KILL")?;
+            }
+            Target::Ssh(peer)
         }
     })
 }
