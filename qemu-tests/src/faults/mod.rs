@@ -107,8 +107,17 @@ pub struct Cell {
     pub kind: Kind,
     /// What must come of it.
     pub must: Must,
+    said: &'static str,
+}
+
+impl Cell {
     /// What the console must say, as a pattern.
-    pub said: &'static str,
+    fn pattern(&self) -> String {
+        match self.must {
+            Must::Next | Must::Partial => format!("attempt 1 of . failed: {}", self.said),
+            Must::Complete | Must::Copy | Must::Restart => self.said.to_owned(),
+        }
+    }
 }
 
 /// What was seen.

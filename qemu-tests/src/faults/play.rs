@@ -351,7 +351,7 @@ fn garble_vmcoreinfo(running: &mut Running, ground: &Ground) -> Result<()> {
 
 /// Looks what came of it.
 fn look(ground: &Ground, cell: &Cell, outcome: &Outcome) -> Result<Seen> {
-    let said = outcome.line(cell.said)?.text.clone();
+    let said = outcome.line(&cell.pattern())?.text.clone();
     let count = if ground.spare.is_some() { 2 } else { 1 };
     let first = |how: &str| format!("attempt 1 of {count}{how}");
     let second = |how: &str| format!("attempt 2 of {count}{how}");
