@@ -18,7 +18,7 @@ use crate::seal::{self, Files};
 use crate::vmcore::VmcoreFile;
 use collector::dmesg::DmesgError;
 use collector::{Sink, Vmcore, dmesg};
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 use heapless::String;
 
 /// What the manifest may have; far more than any had.
@@ -57,7 +57,7 @@ impl Run<'_> {
         self.before_the_dump()?;
         self.enter(Step::Dmesg);
         let dmesg_bytes = match vmcore.understood() {
-            Some(vmcore) => self.dmesg(vmcore, memory, &files)?,
+            Some(vmcore) => self.dmesg(vmcore, memory, directory, &files)?,
             None => None,
         };
         let mut saved = Saved {
@@ -84,13 +84,8 @@ impl Run<'_> {
             }
             None => {
                 let restart = Files::<D>::restart;
-                dump::write(job, &mut vmcore, memory, &mut sink, restart).map_err(|error| {
-                    let mut why = reason(error);
-                    if let Some(more) = directory.explanation() {
-                        let _ = write!(Cut(&mut why), " ({more})");
-                    }
-                    why
-                })
+                dump::write(job, &mut vmcore, memory, &mut sink, restart)
+                    .map_err(|error| explained(directory, error))
             }
         };
         drop(vmcore);
@@ -160,6 +155,7 @@ impl Run<'_> {
         &mut self,
         vmcore: &mut Vmcore<'_, VmcoreFile>,
         memory: &mut [u8],
+        directory: &D,
         files: &Files<'_, D>,
     ) -> Result<Option<u64>, Reason> {
         const PLAIN: &str = "vmcore-dmesg.txt";
@@ -189,9 +185,10 @@ impl Run<'_> {
                 );
                 Ok(Some(offset))
             }
-            Err(DmesgError::Output(error)) => Err(reason(format_args!(
-                "writing {name} at byte {offset}: {error}"
-            ))),
+            Err(DmesgError::Output(error)) => {
+                let what = format_args!("writing {name} at byte {offset}: {error}");
+                Err(explained(directory, what))
+            }
             Err(error) => {
                 log!("{name} is incomplete, {offset} bytes: {error}; next: the vmcore");
                 Files::<D>::leave_small(&mut sink);
@@ -266,6 +263,15 @@ impl Run<'_> {
             log!("{name} is missing or incomplete: {why}; the dump does not need it");
         }
     }
+}
+
+/// `error` as a reason, with what the folder knows of it besides.
+fn explained<D: Folder>(directory: &D, error: impl fmt::Display) -> Reason {
+    let mut why = reason(error);
+    if let Some(more) = directory.explanation() {
+        let _ = write!(Cut(&mut why), " ({more})");
+    }
+    why
 }
 
 /// The end of a log, where there is no room for all of it.
