@@ -139,6 +139,10 @@ fn before(ground: &mut Ground, inject: Inject) -> Result<Option<Relay>> {
                 65536 / size
             );
         }
+        Inject::Obstacle(parameters) if parameters.contains(" from=") => {
+            // The kernel lies at the front of memory then: where it cannot be read is not a matter of chance.
+            "nokaslr".clone_into(&mut cycle.first_arguments);
+        }
         Inject::NoVmcore => {
             // The last word counts, and there the kernel sees memory of its own.
             "elfcorehdr=0x1000".clone_into(&mut cycle.capture_arguments);
@@ -326,7 +330,10 @@ fn garble_vmcoreinfo(running: &mut Running, ground: &Ground) -> Result<()> {
                 .split_once("harness: vmcoreinfo ")
                 .map(|(_, rest)| rest)
         })
-        .and_then(|rest| u64::from_str_radix(rest.split_whitespace().next()?, 16).ok())
+        .and_then(|rest| {
+            let place = rest.split_whitespace().next()?;
+            u64::from_str_radix(place.trim_start_matches("0x"), 16).ok()
+        })
         .context("the first kernel did not say where VMCOREINFO is")?;
     running.expect("Linux version ")?;
     let qmp = running.vm.qmp();

@@ -197,7 +197,7 @@ macro_rules! with_faults {
                 full ext Complete " unreadable, zeros instead";
             }
             vmcore_eio "16 MiB of /proc/vmcore cannot be read: EIO (a module of ours in the capture kernel)"
-            (Inject::Obstacle("way=eio from=67108864 to=83886080")) {
+            (Inject::Obstacle("way=eio from=134217728 to=150994944")) {
                 always ext Complete " unreadable, zeros instead";
             }
             vmcoreinfo_garbled "the text of VMCOREINFO is other bytes (written into the guest's memory between the two kernels)"
