@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a cell is played: a machine, its first target of any kind, the next target, and a look at what is there afterwards.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::inject::Inject;
 use super::{Cell, Kind, Must};
+use crate::artifacts;
 use crate::crash::obstacle;
 use crate::cycle::Cycle;
 use crate::disk::{Bus, Ext, Fault, MIB, Table};
 use crate::machine::{Content, DiskPlan, Machine, Made, Presence};
 use crate::peer::{Server as Peer, Setup, below, make_key};
 use crate::proof::{self, Known};
-use crate::run::stdout;
+use crate::run::{run, stdout};
 use crate::saved::Saved;
 use crate::scene::Stage;
 use crate::server::{NFS_PORT, PSEUDO, Servers};
@@ -160,6 +162,10 @@ impl Ground {
         if let Inject::Obstacle(parameters) = inject {
             machine.install_module(&kernel, &obstacle(&kernel)?)?;
             conf += &format!("extra_modules obstacle\noptions obstacle {parameters}\n");
+            if parameters.contains(" from=") {
+                // Each page is looked at, so that those which cannot be read are among them.
+                conf += "core_collector makedumpfile -c -d 1\n";
+            }
         }
         let plan = stdout(machine.mkkdumprd(&kernel, &conf, "plan")?.arg("--json"))?;
         let plan: serde_json::Value = serde_json::from_str(&plan)?;
@@ -271,25 +277,62 @@ impl Ground {
         proof::dump_is_good(&saved.file("vmcore"), &known, self.machine.work())
     }
 
-    /// Checks the unfiltered copy at the first target.
-    pub(super) fn is_copy(&self) -> Result<()> {
+    /// Checks the dump at the first target of a vmcore of which the end is missing. makedumpfile reads nothing of it, as the
+    /// table of memory sections was there.
+    pub(super) fn has_what_can_be_read(&self) -> Result<()> {
         let dumps = self.dumps()?;
         let [saved] = dumps.as_slice() else {
             anyhow::bail!("not one dump: {dumps:?}");
         };
         let manifest = saved.manifest()?;
         ensure!(manifest["complete"] == true, "{manifest}");
-        ensure!(manifest["format"] == "copy", "{manifest}");
+        let dmesg = saved.dmesg()?;
+        ensure!(
+            dmesg.contains(self.stage.crash().panic_line()),
+            "the saved log has no panic"
+        );
         let file = saved.file("vmcore");
-        let mut magic = [0; 4];
-        OpenOptions::new()
-            .read(true)
-            .open(&file)?
-            .read_exact_at(&mut magic, 0)?;
-        ensure!(magic == *b"\x7fELF", "{magic:?}");
-        // 512 MiB without the region of the capture kernel.
-        let size = fs::metadata(&file)?.len();
-        ensure!(size > 350 * MIB, "{size}");
+        crate::check::dumpfile::Dumpfile::open(&file)?;
+        let log = self.machine.work().join("log");
+        run(Command::new(artifacts::vmcore()?)
+            .arg("--dump-dmesg")
+            .args([&file, &log]))?;
+        ensure!(
+            fs::read_to_string(&log)? == dmesg,
+            "the dump has another log than the one saved beside it"
+        );
+        Ok(())
+    }
+
+    /// Checks the unfiltered dump at the first target. Its VMCOREINFO is garbled, so that nobody reads more of it than its
+    /// pages by their numbers.
+    pub(super) fn is_unfiltered(&self) -> Result<()> {
+        let dumps = self.dumps()?;
+        let [saved] = dumps.as_slice() else {
+            anyhow::bail!("not one dump: {dumps:?}");
+        };
+        let manifest = saved.manifest()?;
+        let number = |name: &str| manifest["pages"][name].as_u64();
+        let all = number("kept")
+            .zip(number("zero"))
+            .map(|(kept, zero)| kept + zero);
+        ensure!(
+            manifest["complete"] == true
+                && manifest["level_used"] == 1
+                && number("unreadable") == Some(0)
+                && all == number("present"),
+            "{manifest}"
+        );
+        let mut signature = [0; 8];
+        let file = File::open(saved.file("vmcore"))?;
+        file.read_exact_at(&mut signature, 0)?;
+        ensure!(signature == *b"KDUMP   ", "{signature:?}");
+        ensure!(
+            manifest["vmcore_bytes"]
+                .as_u64()
+                .is_some_and(|bytes| bytes > 16 * MIB),
+            "{manifest}"
+        );
         Ok(())
     }
 

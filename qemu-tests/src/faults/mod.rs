@@ -66,8 +66,10 @@ impl Kind {
 pub enum Must {
     /// The whole dump at the target.
     Complete,
-    /// The whole vmcore at the target, as it is: it cannot be filtered.
-    Copy,
+    /// The dump at the target, with zeros for what cannot be read, and their number.
+    Holes,
+    /// The dump at the target with every page but those of zeros: it cannot be filtered.
+    Unfiltered,
     /// The whole dump at the next target; what is at the first one says that it is incomplete.
     Next,
     /// There is no other target: what fitted is at this one, and says that it is incomplete.
@@ -80,7 +82,8 @@ impl fmt::Display for Must {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Complete => "complete",
-            Self::Copy => "unfiltered copy",
+            Self::Holes => "complete, zeros for what cannot be read",
+            Self::Unfiltered => "complete, unfiltered",
             Self::Next => "next target",
             Self::Partial => "incomplete, and says so",
             Self::Restart => "restart",
@@ -115,7 +118,7 @@ impl Cell {
     fn pattern(&self) -> String {
         match self.must {
             Must::Next | Must::Partial => format!("attempt 1 of . failed: {}", self.said),
-            Must::Complete | Must::Copy | Must::Restart => self.said.to_owned(),
+            Must::Complete | Must::Holes | Must::Unfiltered | Must::Restart => self.said.to_owned(),
         }
     }
 }

@@ -363,7 +363,7 @@ fn look(ground: &Ground, cell: &Cell, outcome: &Outcome) -> Result<Seen> {
     let first = |how: &str| format!("attempt 1 of {count}{how}");
     let second = |how: &str| format!("attempt 2 of {count}{how}");
     let expected = match cell.must {
-        Must::Complete | Must::Copy => vec![
+        Must::Complete | Must::Holes | Must::Unfiltered => vec![
             "init ".to_owned(),
             first(": "),
             "vmcore: ".to_owned(),
@@ -408,7 +408,8 @@ fn look(ground: &Ground, cell: &Cell, outcome: &Outcome) -> Result<Seen> {
     let mut left = "";
     match cell.must {
         Must::Complete => ground.is_complete()?,
-        Must::Copy => ground.is_copy()?,
+        Must::Holes => ground.has_what_can_be_read()?,
+        Must::Unfiltered => ground.is_unfiltered()?,
         Must::Next | Must::Partial | Must::Restart => {
             let there = ground.left()?;
             ensure!(

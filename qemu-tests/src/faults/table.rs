@@ -194,7 +194,7 @@ macro_rules! with_faults {
             }
             vmcore_short "reads of /proc/vmcore end at 128 MiB, and its headers promise more (a module of ours in the capture kernel)"
             (Inject::Obstacle("way=short from=134217728 to=1099511627776")) {
-                full ext Complete " unreadable, zeros instead";
+                full ext Holes " unreadable, zeros instead";
             }
             vmcore_eio "16 MiB of /proc/vmcore cannot be read: EIO (a module of ours in the capture kernel)"
             (Inject::Obstacle("way=eio from=134217728 to=150994944")) {
@@ -202,7 +202,7 @@ macro_rules! with_faults {
             }
             vmcoreinfo_garbled "the text of VMCOREINFO is other bytes (written into the guest's memory between the two kernels)"
             (Inject::GarbledVmcoreinfo) {
-                full ext Copy "next: a copy of it as it is";
+                full ext Unfiltered "dump level 31 is lowered to 1, as this vmcore cannot be filtered: VMCOREINFO ";
             }
             clock_in_1970 "the machine's clock stands at 1970-01-01 00:00:10"
             (Inject::ClockIn1970) {
