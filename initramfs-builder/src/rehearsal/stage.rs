@@ -74,7 +74,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// A program is missing.
     pub(super) fn set(rehearsal: &'a Rehearsal, real: Plan) -> Result<Self, Mistakes> {
-        make_private(&rehearsal.folder)?;
+        make_private(&rehearsal.folder, rustix::process::geteuid().as_raw())?;
         let readers = real
             .directives
             .encrypt_to
@@ -321,8 +321,9 @@ impl Run<'_> {
     }
 }
 
-/// Makes the folder of the rehearsal, which has images with keys, and consoles that name what nobody else is to know.
-fn make_private(folder: &Path) -> Result<(), Mistake> {
+/// Makes the folder of the rehearsal for the user `own`: it has images with keys, and consoles that name what nobody else is
+/// to know.
+fn make_private(folder: &Path, own: u32) -> Result<(), Mistake> {
     let failed =
         |why: &dyn std::fmt::Display| Mistake::new(format!("making {}: {why}", folder.display()));
     fs::DirBuilder::new()
@@ -332,7 +333,7 @@ fn make_private(folder: &Path) -> Result<(), Mistake> {
         .map_err(|error| failed(&error))?;
     // In a folder for temporary files others may have made it first, or a link in its place.
     let found = fs::symlink_metadata(folder).map_err(|error| failed(&error))?;
-    if found.uid() != rustix::process::geteuid().as_raw() {
+    if found.uid() != own {
         return Err(failed(
             &"it is there and belongs to another user; --work names another one",
         ));
@@ -375,6 +376,18 @@ fn file_name(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_of_a_rehearsal_is_private_and_nobody_elses() {
+        let folder = std::env::temp_dir().join(format!("rehearsal-own-{}", std::process::id()));
+        let own = rustix::process::geteuid().as_raw();
+        make_private(&folder, own).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        make_private(&folder, own).unwrap();
+        let refused = make_private(&folder, own + 1).unwrap_err().to_string();
+        assert!(refused.contains("belongs to another user"), "{refused}");
+        fs::remove_dir(&folder).unwrap();
+    }
 
     #[test]
     fn every_target_has_a_name_for_files() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An NFS server, on the loopback, with an empty folder: one of our own, as a system's needs root and its kernel.
 //!
-//! It has version 3, what a client needs to mount by given ports, and what a dump needs of it. The servers that crates.io
-//! has bring a runtime with them, and take as much memory as a caller says that a word has letters.
+//! It has version 3, what a client needs to mount by given ports, and what a dump needs of it. The server crates
+//! that there are bring a runtime with them, and allocate by a length that the caller states.
 //!
 //! Others on this machine can reach it. Its export has a name that nobody can guess, and so have the files' handles.
 
