@@ -25,8 +25,8 @@ use std::thread;
 
 /// A call beside what it writes.
 const CALL_BYTES: usize = 4096;
-/// The client makes two connections, one of them short.
-const MOST_CONNECTIONS: usize = 8;
+/// The client makes a short one to mount, and then as many as `nconnect` says, which is 16 at most.
+const MOST_CONNECTIONS: usize = 32;
 /// Options that say how, and not where or by which version.
 const KEPT: [&str; 8] = [
     "rsize", "wsize", "timeo", "retrans", "soft", "hard", "sec", "nconnect",
@@ -124,6 +124,7 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|error| failed("a free port", error))?;
+        let port = address.port();
         let stop = Arc::new(AtomicBool::new(false));
         let files = Files::new(folder.clone(), export.clone(), secret);
         let is_over = Arc::clone(&stop);
@@ -132,10 +133,9 @@ impl Server {
             .options()
             .filter(|option| is_kept(option))
             .map(str::to_owned)
-            .chain([
-                format!("vers=3,proto=tcp,mountproto=tcp,port={}", address.port()),
-                format!("mountport={}", address.port()),
-            ])
+            .chain([format!(
+                "vers=3,proto=tcp,mountproto=tcp,port={port},mountport={port}"
+            )])
             .collect::<Vec<_>>()
             .join(",");
         Ok(Running {

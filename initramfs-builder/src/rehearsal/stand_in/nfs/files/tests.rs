@@ -207,21 +207,31 @@ fn what_nobody_was_told_opens_nothing_and_no_name_leads_out() {
 }
 
 #[test]
-fn every_truncation_of_every_call_is_answered() {
+fn every_truncation_and_every_flipped_byte_of_every_call_is_answered() {
     let mut client = Client::new("cut");
     let root = client.root_handle();
-    let file = created(&mut client, &root, "file");
-    let mut whole = with_mode(at(&file, "name"), 0o600);
-    whole.append(&at(&root, "other"));
-    whole.fixed(&[0xff; 64]);
     for procedure in 0..24 {
+        let file = created(&mut client, &root, &format!("file-{procedure}"));
+        let mut whole = with_mode(at(&file, "name"), 0o600);
+        whole.append(&at(&root, "other"));
+        whole.fixed(&[0xff; 64]);
         let record = call(NFS, VERSION, procedure, &whole);
         let head = call(NFS, VERSION, procedure, &Answer::default()).len();
-        for length in head..=record.len() {
-            let answered = body(&record[..length], &mut |call, answer| {
+        let mut is_answered = |record: &[u8]| {
+            let answered = body(record, &mut |call, answer| {
                 client.files.answer(call, answer)
             });
             assert!(matches!(answered, Ok(_) | Err(3 | 4)), "{answered:?}");
+        };
+        for place in head..=record.len() {
+            is_answered(&record[..place]);
+        }
+        for place in head..record.len() {
+            for bits in [1, 0x80, 0xff] {
+                let mut flipped = record.clone();
+                flipped[place] ^= bits;
+                is_answered(&flipped);
+            }
         }
     }
 }
