@@ -292,4 +292,35 @@ mod tests {
         assert_eq!(computed_mib(&estimate), 40 + 1 + 3 + 2 + 40 + 12);
         assert_eq!((rounded(98), rounded(96)), (112, 96));
     }
+
+    #[test]
+    fn what_was_measured_is_said_to_people_and_to_programs() {
+        let estimate = Estimate {
+            recommended_mib: 96,
+            measured: Some(Measured {
+                enough_mib: 72,
+                init_peak_kib: Some(4624),
+                too_little: Some((64, "no memory".to_owned())),
+                other_modules_bytes: 0,
+                stand_in: "an empty disk".to_owned(),
+            }),
+            not_measured_because: None,
+            image_bytes: 1 << 20,
+            unpacked_bytes: 1 << 20,
+            modules_bytes: 0,
+            kernel_bytes: None,
+        };
+        let text = estimate.to_string();
+        for part in [
+            "recommended: crashkernel=96M\n",
+            "72 MiB were enough in a virtual machine with an empty disk\n",
+            " init's processes had 4624 KiB of that at most\n",
+            " 64 MiB were not: no memory\n",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let json = estimate.to_json();
+        assert_eq!(json["measured"]["init_peak_kib"], 4624);
+        assert_eq!(json["measured"]["too_little_mib"], 64);
+    }
 }
