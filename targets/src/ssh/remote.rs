@@ -285,12 +285,8 @@ fn make_path<S: Stream>(sftp: &mut Sftp<'_, S>, path: &str) -> Result<(), Remote
         match sftp.make_directory(part) {
             Ok(()) => {}
             Err(error @ SshError::Sftp(..)) => {
-                if sftp
-                    .kind_of(part, true)
-                    .map_err(&failed)
-                    .unwrap_or(Kind::Nothing)
-                    == Kind::Directory
-                {
+                // A link that leads in a circle is an error to some servers, and nothing to others.
+                if sftp.kind_of(part, true) == Ok(Kind::Directory) {
                     continue;
                 }
                 if sftp.kind_of(part, false).map_err(&failed)? != Kind::Nothing {
