@@ -25,7 +25,7 @@ use crate::report::{Report, Step, TEXT_BYTES};
 use crate::seal;
 use crate::supervise::{self, DONE, Ended, FAILED, Outcome, REFUSED};
 use crate::sys::board::Board;
-use crate::vmcore::{Access, PATH, VmcoreFile};
+use crate::vmcore::{Access, NotOpened, PATH, VmcoreFile};
 use collector::{MEMORY_BYTES, OPEN_BYTES, Vmcore};
 use config::{Attempt, Record, TargetSpec};
 use core::fmt::{self, Write as _};
@@ -221,10 +221,7 @@ impl Run<'_> {
         let (open_memory, memory) = memory
             .split_at_mut_checked(OPEN_BYTES)
             .ok_or_else(|| reason("the memory is too small, a defect of kdumprd"))?;
-        let open = || {
-            VmcoreFile::open(PATH, access)
-                .map_err(|error| reason(format_args!("opening /proc/vmcore: {error}")))
-        };
+        let open = || VmcoreFile::open(PATH, access).map_err(|error| reason(NotOpened(error)));
         let vmcore = match Vmcore::open(open()?, open_memory) {
             Ok(vmcore) => Input::Understood(vmcore),
             Err(error) => {

@@ -5,7 +5,7 @@
 use crate::fault::Faults;
 use crate::report::{Report, Step};
 use crate::supervise::{DONE, FAILED};
-use crate::vmcore::{Access, PATH, VmcoreFile};
+use crate::vmcore::{Access, NotOpened, PATH, VmcoreFile};
 use collector::dmesg::{self, DmesgError};
 use collector::{IoError, OPEN_BYTES, OpenError, Vmcore};
 use core::fmt;
@@ -54,7 +54,7 @@ enum LookError {
 impl fmt::Display for LookError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Vmcore(error) => write!(f, "opening /proc/vmcore: {error}"),
+            Self::Vmcore(error) => NotOpened(*error).fmt(f),
             Self::Open(error) => write!(f, "reading /proc/vmcore: {error}"),
             Self::Dmesg(error) => write!(f, "{error}"),
         }

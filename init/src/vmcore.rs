@@ -4,6 +4,7 @@
 use crate::sys::{FileWindow, PAGE_BYTES};
 use collector::{IoError, Source};
 use core::ffi::CStr;
+use core::fmt;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -36,6 +37,22 @@ pub struct VmcoreFile {
 struct Window {
     offset: u64,
     mapped: FileWindow,
+}
+
+/// Why `/proc/vmcore` cannot be opened, for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotOpened(pub IoError);
+
+impl fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "opening /proc/vmcore: {}", self.0)?;
+        if self.0 == error(Errno::NOENT) {
+            f.write_str(
+                " (this kernel was given no crashed machine's memory: kexec -p loads a capture kernel)",
+            )?;
+        }
+        Ok(())
+    }
 }
 
 impl VmcoreFile {

@@ -25,7 +25,10 @@ impl Output {
         let writeback = Writeback {
             commits: fstatfs(&fd)
                 .is_ok_and(|found| u64::try_from(found.f_type) == Ok(NFS))
-                .then(Commits::default),
+                .then(|| Commits {
+                    bytes: FIRST_COMMIT_BYTES,
+                    is_scarce: is_scarce(&fd),
+                }),
             ..Writeback::default()
         };
         Self { fd, writeback }
@@ -96,14 +99,9 @@ struct Writeback {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Commits {
     bytes: u64,
-}
-
-impl Default for Commits {
-    fn default() -> Self {
-        Self {
-            bytes: FIRST_COMMIT_BYTES,
-        }
-    }
+    /// The server could be full before the next one: each write is one. What did not get there is known at once then, and can
+    /// be left out of what did.
+    is_scarce: bool,
 }
 
 impl Commits {
@@ -118,6 +116,7 @@ impl Commits {
         };
         Self {
             bytes: bytes.clamp(LEAST_COMMIT_BYTES, MOST_COMMIT_BYTES),
+            ..self
         }
     }
 }
@@ -127,6 +126,11 @@ impl Writeback {
     /// by now the disk mostly has it, and where it does not, whoever writes is faster than the disk, and would fill all
     /// memory with what waits for it.
     fn wrote(&mut self, fd: impl AsFd, offset: u64, len: usize) -> Result<(), IoError> {
+        if self.commits.is_some_and(|commits| commits.is_scarce) {
+            fdatasync(&fd).map_err(io)?;
+            let _ = fadvise(&fd, offset, NonZeroU64::new(len as u64), Advice::DontNeed);
+            return Ok(());
+        }
         if offset < self.from {
             // A header that is written again at the end; the sync that follows takes care of it.
             return Ok(());
@@ -164,11 +168,22 @@ impl Writeback {
         }
         let start = now();
         fdatasync(&fd).map_err(io)?;
-        self.commits = Some(commits.after(now().saturating_sub(start)));
+        self.commits = Some(Commits {
+            is_scarce: is_scarce(&fd),
+            ..commits.after(now().saturating_sub(start))
+        });
         let _ = fadvise(&fd, self.from, Some(fresh), Advice::DontNeed);
         self.from = self.to;
         Ok(())
     }
+}
+
+/// Whether the file system could be full before twice the largest commit is written.
+fn is_scarce(fd: impl AsFd) -> bool {
+    fstatfs(fd).is_ok_and(|found| {
+        let block_bytes = u64::try_from(found.f_bsize).unwrap_or(0);
+        found.f_bavail.saturating_mul(block_bytes) < 2 * MOST_COMMIT_BYTES
+    })
 }
 
 /// Writes all of `data` at `offset`.
@@ -194,7 +209,10 @@ mod tests {
     #[test]
     fn a_server_that_takes_long_is_asked_for_less_at_once_and_a_quick_one_for_more() {
         let after = |commits: Commits, ms| commits.after(Duration::from_millis(ms));
-        let first = Commits::default();
+        let first = Commits {
+            bytes: FIRST_COMMIT_BYTES,
+            is_scarce: false,
+        };
         assert_eq!(after(first, 1000), first);
         let quick = (0..9).fold(first, |commits, _| after(commits, 40));
         assert_eq!(quick.bytes, 8 << 20);

@@ -190,7 +190,7 @@ macro_rules! with_faults {
             }
             vmcore_absent "`elfcorehdr=` points to nothing, so that there is no /proc/vmcore"
             (Inject::NoVmcore) {
-                always ext Restart "attempt 1 of . failed: opening /proc/vmcore: ENOENT";
+                always ext Restart "attempt 1 of . failed: opening /proc/vmcore: ENOENT .this kernel was given no crashed machine's memory";
             }
             vmcore_short "reads of /proc/vmcore end at 128 MiB, and its headers promise more (a module of ours in the capture kernel)"
             (Inject::Obstacle("way=short from=134217728 to=1099511627776")) {
