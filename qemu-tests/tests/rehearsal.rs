@@ -15,6 +15,8 @@ use serde_json::Value;
 /// A described host with a disk that has ext4 and one that has nothing, and a card that leads to a server.
 fn host(name: &str, conf: &str) -> Result<PathBuf> {
     let folder = work_folder(name)?;
+    // A run that failed left what it had.
+    fs::remove_dir_all(&folder)?;
     fs::create_dir_all(folder.join("etc"))?;
     for (file, text) in [
         (
