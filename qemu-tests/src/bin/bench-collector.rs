@@ -26,7 +26,7 @@ Usage: cargo bench-collector [--runs N] [--levels 31,1,0] [--threads 1,2] [--cod
 
 Runs makedumpfile and our `vmcore` in turns, N times (3) each, on ELF vmcores in the page cache, and prints CPU time (user and
 system, of the best run), wall time, peak memory and the output's size, with the ratios; then how many times as fast our
-threads are as our one, by wall time. `elf` is -E, which has one thread. Without a VMCORE, it panics two guests under QEMU, an idle one and one with anonymous memory, page cache, tmpfs and noise, and keeps their vmcores in the
+threads are as our one, by wall time, and what the machine gives when as many separate runs share it. `elf` is -E, which has one thread. Without a VMCORE, it panics two guests under QEMU, an idle one and one with anonymous memory, page cache, tmpfs and noise, and keeps their vmcores in the
 cache. An idle guest's vmcore of 1 GiB takes about two minutes, and building `vmcore` one more.
 
 MAKEDUMPFILE names another makedumpfile than the installed one. What the one at hand was built without is left out, and said.
@@ -333,7 +333,11 @@ fn tables(
                     put(line);
                     match alone {
                         None if threads == 1 => alone = Some(mine.wall),
-                        Some(alone) => gains.push(gain(level, *codec, threads, alone, mine.wall)),
+                        Some(alone) => {
+                            let single = || command(ours, file, level, *codec, 1);
+                            let apart = apart(&single, scratch, threads, options.runs)?;
+                            gains.push(gain(level, *codec, threads, [alone, mine.wall, apart]));
+                        }
                         None => {}
                     }
                 }
@@ -341,7 +345,8 @@ fn tables(
         }
         if !gains.is_empty() {
             put(
-                "\n| ours: level, codec, threads | wall s, one and these | times one |\n|---|---|---|"
+                "\n| ours: level, codec, threads | wall s, one and these | times one | as many runs of one at once |\n\
+                 |---|---|---|---|"
                     .to_owned(),
             );
             gains.into_iter().for_each(&mut put);
@@ -358,14 +363,55 @@ fn shown(file: &Path) -> String {
     parts.join("/")
 }
 
-/// A row of what threads win.
-fn gain(level: u8, codec: Codec, threads: u32, alone: Duration, together: Duration) -> String {
-    let (alone, together) = (alone.as_secs_f64(), together.as_secs_f64());
+/// A row of what threads win: by the wall time of one, of these, and of as many runs at once, which is what the machine gives.
+fn gain(level: u8, codec: Codec, threads: u32, walls: [Duration; 3]) -> String {
+    let [alone, together, apart] = walls.map(|wall| wall.as_secs_f64());
     format!(
-        "| {level}, {}, {threads} | {alone:.3}, {together:.3} | {:.2} |",
+        "| {level}, {}, {threads} | {alone:.3}, {together:.3} | {:.2} | {:.2} |",
         codec.word,
-        alone / together
+        alone / together,
+        alone * f64::from(threads) / apart
     )
+}
+
+/// The wall time of so many runs at once, the least of several times.
+fn apart(
+    command: &dyn Fn() -> Command,
+    scratch: &Path,
+    count: u32,
+    times: u32,
+) -> Result<Duration> {
+    let mut least = Duration::MAX;
+    for _ in 0..times {
+        let outs = (0..count).map(|number| scratch.join(format!("apart{number}")));
+        let outs: Vec<_> = outs.collect();
+        let started = Instant::now();
+        let mut children = Vec::new();
+        for out in &outs {
+            let mut command = command();
+            command.arg(out).stdin(Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            children.push(command.spawn().context("starting several at once")?);
+        }
+        for mut child in children {
+            ensure!(child.wait()?.success(), "one of several at once failed");
+        }
+        least = least.min(started.elapsed());
+        for out in outs {
+            fs::remove_file(out)?;
+        }
+    }
+    Ok(least)
+}
+
+fn command(program: &Path, file: &Path, level: u8, codec: Codec, threads: u32) -> Command {
+    let mut command = Command::new(program);
+    command.args(codec.option).args(["-d", &level.to_string()]);
+    if threads > 1 {
+        command.args(["--num-threads", &threads.to_string()]);
+    }
+    command.arg(file);
+    command
 }
 
 #[allow(
@@ -382,15 +428,7 @@ fn row(
     codec: Codec,
     threads: u32,
 ) -> Result<(String, Cost)> {
-    let command = |program: &Path| {
-        let mut command = Command::new(program);
-        command.args(codec.option).args(["-d", &level.to_string()]);
-        if threads > 1 {
-            command.args(["--num-threads", &threads.to_string()]);
-        }
-        command.arg(file);
-        command
-    };
+    let command = |program| command(program, file, level, codec, threads);
     let (mut theirs, mut mine) = (None, None);
     for run in 0..options.runs {
         // With threads once only: they spin, and can take a minute for what one thread does in two seconds.
