@@ -352,6 +352,8 @@ impl<'b, S: Stream> Channel<'b, S> {
                     Some(window) => window,
                     None => return Some(Err(SshError::Protocol("a window of more than 4 GiB"))),
                 };
+                // The program took what came before.
+                self.got_further();
             }
             message::CHANNEL_DATA => {
                 let data = reader.string()?;

@@ -44,6 +44,7 @@ pub trait Stream {
     /// What the connection said.
     fn wait(&mut self, want: Want, patience: Duration) -> Result<Ready, IoError>;
 
-    /// The other side took bytes, or did what it was asked for: for those who count how long nothing moved.
+    /// The program on the other side took bytes, or did what it was asked for: for those who count how long nothing moved. That
+    /// the connection takes bytes says nothing: the kernel takes questions for a server that is gone.
     fn got_further(&mut self) {}
 }

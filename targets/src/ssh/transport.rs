@@ -262,7 +262,6 @@ impl<'b, S: Stream> Transport<'b, S> {
                 Some(0) => return Err(SshError::Closed),
                 Some(len) => {
                     self.queued.start = self.queued.start.saturating_add(len);
-                    self.stream.got_further();
                     until = self.until();
                 }
                 None => {
