@@ -58,7 +58,7 @@ pub fn set(root: &Path, kernels: &Kernels, value: &str, release: &str) -> Result
     }
     let entries = root.join("boot/loader/entries");
     let defaults = root.join("etc/default/grub");
-    if crate::has_program("grubby") {
+    if let Some(grubby) = crate::find_program("grubby") {
         let which = match kernels {
             Kernels::Running => format!("/boot/vmlinuz-{release}"),
             Kernels::All => "ALL".to_owned(),
@@ -70,7 +70,7 @@ pub fn set(root: &Path, kernels: &Kernels, value: &str, release: &str) -> Result
             "--args",
             &format!("crashkernel={value}"),
         ];
-        run(Command::new("grubby").args(arguments))?;
+        run(Command::new(grubby).args(arguments))?;
         let mut done = format!("grubby has set crashkernel={value} for {which}");
         if *kernels == Kernels::All {
             done += &for_later_kernels(root, value)?;
@@ -122,7 +122,7 @@ fn make_menu(defaults: &Path) -> Result<(), Mistakes> {
     ];
     let Some((program, arguments)) = programs
         .into_iter()
-        .find(|(program, _)| crate::has_program(program))
+        .find_map(|(program, arguments)| Some((crate::find_program(program)?, arguments)))
     else {
         return Err(Mistake::new(format!(
             "{} has the new value, and no program is there that makes grub's menu from it (update-grub, grub2-mkconfig, \

@@ -24,7 +24,7 @@ pub mod update;
 
 use initramfs_builder::error::{Mistake, Mistakes};
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One `kdumpctl` at a time holds it.
@@ -68,10 +68,11 @@ pub fn run(command: &mut Command) -> Result<(), Mistakes> {
     }
 }
 
-/// The program is in one of the system's folders.
+/// The program in one of the system's folders, which need not all be in the caller's `PATH`.
 #[must_use]
-pub fn has_program(name: &str) -> bool {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     initramfs_builder::programs::FOLDERS
         .iter()
-        .any(|folder| Path::new(folder).join(name).is_file())
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.is_file())
 }

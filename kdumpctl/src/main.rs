@@ -8,7 +8,7 @@ use kdumpctl::crashkernel::{self, Done, Kernels};
 use kdumpctl::say::Say;
 use kdumpctl::setup::{Built, Setup, read_directives, read_sysconfig, remove_images};
 use kdumpctl::status::{Status, is_loaded, reserved};
-use kdumpctl::{has_program, lock, propagate, run, save_raw, sysconfig, test, update};
+use kdumpctl::{find_program, lock, propagate, run, save_raw, sysconfig, test, update};
 use kexec::Purpose;
 use lexopt::prelude::*;
 use manual::completion::{Shell, script};
@@ -463,12 +463,12 @@ fn reset_crashkernel(kernels: &Kernels, say: &Say) -> Result<(), Mistakes> {
 }
 
 fn service(word: &str) -> Result<(), Mistakes> {
-    if has_program("systemctl") {
-        return run(Program::new("systemctl").args([word, "kdump.service"]));
+    if let Some(systemctl) = find_program("systemctl") {
+        return run(Program::new(systemctl).args([word, "kdump.service"]));
     }
-    if has_program("chkconfig") {
+    if let Some(chkconfig) = find_program("chkconfig") {
         let state = if word == "enable" { "on" } else { "off" };
-        return run(Program::new("chkconfig").args(["kdump", state]));
+        return run(Program::new(chkconfig).args(["kdump", state]));
     }
     Err(Mistake::new(format!(
         "neither systemctl nor chkconfig is there to {word} the service; have `kdumpctl start` run when the machine starts"
