@@ -279,13 +279,20 @@ fn a_key_that_the_server_does_not_know_is_told_from_all_else() {
     ));
 }
 
-#[test]
-fn a_full_disk_is_said_and_what_is_thrown_away_makes_room() {
-    let peer = Peer::start(&Setup {
-        below: below("mount -t tmpfs -o size=6m tmpfs {folder}/root"),
+/// An OpenSSH whose files are on a file system of so many bytes.
+fn with_room(bytes: usize) -> Peer {
+    Peer::start(&Setup {
+        below: below(&format!(
+            "mount -t tmpfs -o size={bytes} tmpfs {{folder}}/root"
+        )),
         ..Setup::open_ssh()
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[test]
+fn a_full_disk_is_said_and_what_is_thrown_away_makes_room() {
+    let peer = with_room(6 * MIB);
     let path = root(&peer);
     let client = Client::of(&peer).unwrap();
     client
@@ -312,11 +319,7 @@ fn a_full_disk_is_said_and_what_is_thrown_away_makes_room() {
 
 #[test]
 fn on_a_nearly_full_disk_a_write_that_fails_is_told_at_once_and_all_before_it_are_there() {
-    let peer = Peer::start(&Setup {
-        below: below("mount -t tmpfs -o size=3m tmpfs {folder}/root"),
-        ..Setup::open_ssh()
-    })
-    .unwrap();
+    let peer = with_room(3 * MIB);
     let path = root(&peer);
     let data = noise(MIB / 4);
     let client = Client::of(&peer).unwrap();
@@ -347,11 +350,7 @@ fn on_a_nearly_full_disk_a_write_that_fails_is_told_at_once_and_all_before_it_ar
 
 #[test]
 fn a_file_that_did_not_get_there_has_no_name_though_another_one_failed_before_it() {
-    let peer = Peer::start(&Setup {
-        below: below("mount -t tmpfs -o size=40m tmpfs {folder}/root"),
-        ..Setup::open_ssh()
-    })
-    .unwrap();
+    let peer = with_room(40 * MIB);
     let path = root(&peer);
     let client = Client::of(&peer).unwrap();
     client
