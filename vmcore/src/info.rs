@@ -18,7 +18,6 @@ pub(crate) fn info(path: &Path) -> Result<(), Failure> {
     let shape = match bytes.shape {
         Shape::Elf => "ELF",
         Shape::Dumpfile => "kdump-compressed",
-        Shape::Unknown => "unknown",
     };
     let flattened = match bytes.flattened() {
         Some(true) => ", flattened",

@@ -117,8 +117,32 @@ pub(crate) enum Shape {
     Elf,
     /// kdump-compressed.
     Dumpfile,
-    /// Something else.
-    Unknown,
+}
+
+impl Shape {
+    /// By a file's first bytes.
+    ///
+    /// # Errors
+    /// What the file is instead, and what to do where that is known.
+    ///
+    /// Source: QEMU 7.2 `migration/qemu-file-types.h`, libvirt 9.0 `qemu_saveimage.h`.
+    fn of(start: &[u8]) -> Result<Self, &'static str> {
+        const STATES: [&[u8]; 3] = [b"QEVM", b"LibvirtQemudSave", b"LibvirtQemudPart"];
+        if start.starts_with(b"\x7fELF") {
+            Ok(Self::Elf)
+        } else if start.starts_with(b"KDUMP   ") || start.starts_with(b"DISKDUMP") {
+            Ok(Self::Dumpfile)
+        } else if STATES.iter().any(|magic| start.starts_with(magic)) {
+            Err(
+                "the state of a virtual machine that is to go on, and not a dump of its memory; `virsh dump --memory-only` makes \
+                 one, or QEMU's dump-guest-memory",
+            )
+        } else if start.starts_with(b"age-encryption.") {
+            Err("an encrypted dump; make it readable first: vmcore decrypt -i KEYFILE FILE OUT")
+        } else {
+            Err("neither ELF nor kdump-compressed nor flattened, and so not a dump")
+        }
+    }
 }
 
 /// The bytes of a dump: those of the file, or those that a flattened file stands for.
@@ -179,12 +203,11 @@ impl Bytes {
         } else {
             Plain::File(file)
         };
-        let mut start = [0; 8];
-        let shape = match source.read_at(0, &mut start) {
-            Ok(()) if start.starts_with(b"\x7fELF") => Shape::Elf,
-            Ok(()) if start == *b"KDUMP   " || start == *b"DISKDUMP" => Shape::Dumpfile,
-            _ => Shape::Unknown,
-        };
+        let shape = source
+            .read_at(0, &mut start)
+            .map_err(|_| "too short for a dump")
+            .and_then(|()| Shape::of(&start))
+            .map_err(|what| format!("{}: {what}", path.display()))?;
         Ok(Self { source, shape })
     }
 
@@ -272,6 +295,21 @@ pub(crate) fn open_dumpfile(path: &Path, bytes: Bytes) -> Result<Dumpfile, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_dump_is_told_by_its_first_bytes() {
+        assert_eq!(Shape::of(b"\x7fELF\x02\x01\x01"), Ok(Shape::Elf));
+        assert_eq!(Shape::of(b"KDUMP   \x06"), Ok(Shape::Dumpfile));
+        for (start, part) in [
+            (&b"QEVM\0\0\0\x03"[..], "virsh dump --memory-only"),
+            (b"LibvirtQemudSave\x02", "virsh dump --memory-only"),
+            (b"age-encryption.org/v1\n", "vmcore decrypt"),
+            (b"\x1f\x8b\x08", "neither ELF nor"),
+            (b"", "neither ELF nor"),
+        ] {
+            assert!(Shape::of(start).unwrap_err().contains(part), "{start:?}");
+        }
+    }
 
     #[test]
     fn holes_of_a_file_are_zeros_and_what_is_between_them_is_read() {

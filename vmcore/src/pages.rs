@@ -37,7 +37,7 @@ impl Pages {
         let bytes = Bytes::open(path)?;
         Ok(match bytes.shape {
             Shape::Dumpfile => Self::Dumpfile(Box::new(open_dumpfile(path, bytes)?)),
-            _ => Self::Vmcore(Box::new(open_vmcore(path, None)?)),
+            Shape::Elf => Self::Vmcore(Box::new(open_vmcore(path, None)?)),
         })
     }
 

@@ -46,12 +46,6 @@ pub(crate) fn verify(path: &Path) -> Result<bool, Failure> {
     match bytes.shape {
         Shape::Dumpfile => verify_dumpfile(path, bytes, &mut findings)?,
         Shape::Elf => verify_elf(path, bytes, &mut findings)?,
-        Shape::Unknown => {
-            return Err(Failure::from(format!(
-                "{}: neither ELF nor kdump-compressed nor flattened",
-                path.display()
-            )));
-        }
     }
     for note in &findings.notes {
         say!("{}: {note}", path.display());
