@@ -6,6 +6,7 @@ use initramfs_builder::compress::ImageCompression;
 use initramfs_builder::conf::settings::{self, Dialect, own_conf};
 use initramfs_builder::cpio::Kind;
 use initramfs_builder::error::{Mistake, Mistakes};
+use initramfs_builder::host::{Host, describe};
 use initramfs_builder::proof::{self, Kind as ProofKind, Proof, Verdict};
 use initramfs_builder::rehearsal::{Acceleration, Rehearsal};
 use initramfs_builder::{
@@ -24,6 +25,7 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
        mkkdumprd check [--conf FILE] --kver RELEASE [OPTION…]      try each target now: write, read back, remove
        mkkdumprd selftest [--conf FILE] --kver RELEASE [OPTION…]   crash a virtual machine with this plan
        mkkdumprd estimate [--conf FILE] --kver RELEASE [OPTION…]   find how much memory crashkernel= has to reserve
+       mkkdumprd describe [--host-root DIR] DIRECTORY              write this machine's facts down, to build elsewhere
        mkkdumprd convert [--conf FILE] --to DIALECT                print the configuration as another kdump has it
        mkkdumprd ls IMAGE                                          list what is in an image
        mkkdumprd cat IMAGE FILE                                    print one file of an image
@@ -59,6 +61,9 @@ Usage: mkkdumprd [--conf FILE] --kver RELEASE [OPTION…] -o IMAGE   build the k
                            what has that shell complete the words of this command
   -V, --version            the version
 
+describe makes DIRECTORY, with which `--host-root DIRECTORY --conf DIRECTORY/etc/kdump.conf --modules-dir DIR` builds this
+machine's image on another one and without root. Private keys, hooks and programs that the configuration names are not
+in it; what the image needs of them is to be put there by hand, under its own path.
 check needs root, and the targets' servers; a raw target is looked at and not written.
 selftest and estimate need QEMU, and no root. Each target gets a machine with an empty disk in its place, or with a server
 of this machine: its sshd, or an NFS server (version 3) that is part of this program. Where the plan encrypts dumps, those
@@ -78,6 +83,7 @@ enum Command {
     Check(Request, Form),
     Rehearse(Rehearse, Box<Rehearsal>, Form, bool),
     Convert(PathBuf, Dialect),
+    Describe(PathBuf, PathBuf),
     List(PathBuf),
     Cat(PathBuf, String),
     Diff(PathBuf, PathBuf),
@@ -178,6 +184,13 @@ fn run(command: Command) -> Result<(), Mistakes> {
             result
         }
         Command::Convert(conf, dialect) => convert(&conf, dialect),
+        Command::Describe(root, directory) => {
+            let host = Host::read(&root)?;
+            for warning in &host.warnings {
+                eprintln!("mkkdumprd: warning: {warning}");
+            }
+            describe::write(&host, &directory)
+        }
         Command::List(image) => list(&image),
         Command::Cat(image, file) => cat(&image, &file),
         Command::Diff(one, other) => diff(&one, &other),
@@ -403,6 +416,14 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Ok(Command::Check(options.request()?, form))
         }
         ["convert"] => options.conversion(),
+        ["describe", directory] => {
+            let root = options.host.take().unwrap_or_else(|| "/".to_owned());
+            if options.any() {
+                return Err("describe takes --host-root only".into());
+            }
+            Ok(Command::Describe(root.into(), (*directory).into()))
+        }
+        ["describe", ..] => Err("describe takes a directory".into()),
         _ if options.to.is_some() => Err("--to is for convert".into()),
         [] if options.json => Err("--json is for plan, check, selftest and estimate".into()),
         [] => {
@@ -442,7 +463,8 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Command, lexopt::Error> {
         ["diff", one, other] => Ok(Command::Diff(one.into(), other.into())),
         ["diff", ..] => Err("diff takes two images".into()),
         [other, ..] => Err(format!(
-            "unknown command `{other}`; there are plan, check, selftest, estimate, convert, ls, cat and diff"
+            "unknown command `{other}`; there are plan, check, selftest, estimate, describe, convert, ls, cat \
+             and diff"
         )
         .into()),
     }
@@ -613,6 +635,8 @@ mod tests {
             (&["--man", "kdump.cnf"], "with kdump.conf"),
             (&["cat", "x"], "an image and a file"),
             (&["diff", "x"], "two images"),
+            (&["describe"], "describe takes a directory"),
+            (&["describe", "x", "--kver", "1"], "--host-root only"),
             (&["convert"], "--to rhel, suse or debian is missing"),
             (&["convert", "--to", "bsd"], "`bsd`"),
             (
@@ -643,7 +667,7 @@ mod tests {
         assert_eq!(
             manual::completion::commands(HELP),
             [
-                "plan", "check", "selftest", "estimate", "convert", "ls", "cat", "diff"
+                "plan", "check", "selftest", "estimate", "describe", "convert", "ls", "cat", "diff"
             ]
         );
         let text = script(Shell::Bash, "mkkdumprd", HELP);

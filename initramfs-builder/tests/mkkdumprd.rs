@@ -214,6 +214,35 @@ fn two_builds_are_byte_identical_and_private() {
 }
 
 #[test]
+fn a_description_gives_the_image_that_the_machine_would() {
+    let ground = Ground::new();
+    assert!(ground.build("own.img").status.success());
+    let described = Command::new(env!("CARGO_BIN_EXE_mkkdumprd"))
+        .args(["describe", "--host-root"])
+        .arg(ground.path("host"))
+        .arg(ground.path("described"))
+        .output()
+        .unwrap();
+    assert!(described.status.success(), "{}", stderr(&described));
+    let built = Command::new(env!("CARGO_BIN_EXE_mkkdumprd"))
+        .args(["--kver", RELEASE, "--conf"])
+        .arg(ground.path("kdump.conf"))
+        .arg("--host-root")
+        .arg(ground.path("described"))
+        .arg("--modules-dir")
+        .arg(ground.path(&format!("host/lib/modules/{RELEASE}")))
+        .arg("--init")
+        .arg(ground.path("init"))
+        .arg("-o")
+        .arg(ground.path("elsewhere.img"))
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", stderr(&built));
+    let image = |name: &str| fs::read(ground.path(name)).unwrap();
+    assert!(image("own.img") == image("elsewhere.img"));
+}
+
+#[test]
 fn ls_shows_what_the_plan_needs_and_nothing_more() {
     let ground = Ground::new();
     for compression in ["none", "gzip", "xz"] {

@@ -18,60 +18,234 @@
 //! | `md_level` | the level of an array |
 //! | `wwid` | what a disk calls itself for the whole world, as sysfs has it |
 //! | `modules` | the drivers, from the bus to the disk, with commas between; built-in ones do no harm |
+//! | `numbers` | major and minor number: `253:1` |
+//! | `table` | the kind of its partition table: `gpt`, `dos` |
+//! | `obstacle` | why what is on it cannot take a dump, although its kind can |
+//! | `unknown` | why nobody could tell what is on it |
+//! | `unsaved_dump` | the name of a raw dump on it that nobody has recovered |
+//! | `remote` | `yes` when it is reached by a network |
+//!
+//! `made_of=-` is made of nothing that is a device, as a loop device is. Two other lines have what is no block device:
+//! ```text
+//! keyboard "AT Translated Set 2 keyboard"
+//! watchdog iTCO_wdt active=yes
+//! ```
+//! Behind each of them and behind a device may stand its drivers, a line each ([`super::pairs`]).
 //!
 //! Where nothing says what is on a device and the description has a file of the node's name (`dev/vda1` below the
 //! root), that file is read as the device would be.
 
 use super::Host;
 use super::devices::{
-    Content, Device, Driver, Made, Maker, read_content, read_table, read_unsaved_dump,
+    Content, Device, Driver, Keyboard, Made, Maker, Watchdog, read_content, read_table,
+    read_unsaved_dump,
 };
+use super::pairs;
 use crate::error::{Mistake, Mistakes};
 use std::fs;
 
+/// What `kdump.devices` describes.
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    pub(super) devices: Vec<Device>,
+    pub(super) keyboards: Vec<Keyboard>,
+    pub(super) watchdogs: Vec<Watchdog>,
+    last: Last,
+}
+
+/// What the line before described.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Nothing,
+    /// A device, whose drivers are so far those of its disk or of `modules=`.
+    Device,
+    /// A device with lines for its drivers.
+    DeviceWithDrivers,
+    Keyboard,
+    Watchdog,
+}
+
+impl Described {
+    fn take(&mut self, host: &Host, line: &str) -> Result<(), String> {
+        let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        match word {
+            "driver" => self.drivers()?.push(pairs::driver(rest)?),
+            "keyboard" => {
+                self.keyboards.push(Keyboard {
+                    name: rest.trim().trim_matches('"').to_owned(),
+                    drivers: Vec::new(),
+                });
+                self.last = Last::Keyboard;
+            }
+            "watchdog" => {
+                self.watchdogs.push(watchdog(rest)?);
+                self.last = Last::Watchdog;
+            }
+            node if self.devices.iter().any(|device| device.node == node) => {
+                return Err(format!("{node} is described twice"));
+            }
+            node => {
+                let device = described(host, &self.devices, node, rest)?;
+                self.devices.push(device);
+                self.last = Last::Device;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that a line with a driver adds to.
+    fn drivers(&mut self) -> Result<&mut Vec<Driver>, String> {
+        let mut device = self.devices.last_mut().map(|device| &mut device.drivers);
+        if self.last == Last::Device {
+            self.last = Last::DeviceWithDrivers;
+            device
+                .as_mut()
+                .into_iter()
+                .for_each(|drivers| drivers.clear());
+        }
+        let drivers = match self.last {
+            Last::Nothing => None,
+            Last::Device | Last::DeviceWithDrivers => device,
+            Last::Keyboard => self.keyboards.last_mut().map(|one| &mut one.drivers),
+            Last::Watchdog => self.watchdogs.last_mut().map(|one| &mut one.drivers),
+        };
+        drivers.ok_or_else(|| "a driver without a line before that it is of".to_owned())
+    }
+}
+
+fn watchdog(text: &str) -> Result<Watchdog, String> {
+    let (driver, is_active) = match text.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+        [driver, "active=yes"] => (driver, true),
+        [driver, "active=no"] | [driver] => (driver, false),
+        _ => return Err("accepted is watchdog DRIVER active=yes or active=no".to_owned()),
+    };
+    Ok(Watchdog {
+        driver: driver.to_owned(),
+        is_active,
+        drivers: Vec::new(),
+    })
+}
+
 /// Reads `kdump.devices`.
-pub(super) fn parse(host: &Host, text: &str) -> Result<Vec<Device>, Mistakes> {
+pub(super) fn parse(host: &Host, text: &str) -> Result<Described, Mistakes> {
     const FILE: &str = "kdump.devices";
-    let mut devices: Vec<Device> = Vec::new();
+    let mut described = Described::default();
     let mut mistakes = Mistakes::default();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (node, keys) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        let device = if devices.iter().any(|device| device.node == node) {
-            Err(format!("{node} is described twice"))
-        } else {
-            described(host, &devices, node, keys)
-        };
-        match device {
-            Ok(device) => devices.push(device),
-            Err(message) => mistakes.0.push(Mistake {
+        if let Err(message) = described.take(host, line) {
+            mistakes.0.push(Mistake {
                 place: Some((FILE.to_owned(), number)),
                 message,
-            }),
+            });
         }
     }
     if mistakes.0.is_empty() {
-        Ok(devices)
+        Ok(described)
     } else {
         Err(mistakes)
     }
 }
 
+/// What stands for no device.
+const NOTHING: &str = "-";
+
+/// `kdump.devices` for what a host has: [`parse`] gives the same again.
+///
+/// # Errors
+/// A value has a letter that no line can have.
+pub(super) fn write(host: &Host) -> Result<String, Mistake> {
+    let mut text = String::new();
+    // A partition's line needs that of its disk before it.
+    let (partitions, disks): (Vec<_>, Vec<_>) = host
+        .devices
+        .iter()
+        .partition(|device| device.parent.is_some());
+    for device in disks.into_iter().chain(partitions) {
+        text.push_str(&device_line(device)?);
+        text.push('\n');
+        let disk = device.parent.as_deref().and_then(|node| host.device(node));
+        if disk.is_none_or(|disk| disk.drivers != device.drivers) {
+            pairs::push_drivers(&mut text, &device.drivers)?;
+        }
+    }
+    for keyboard in &host.keyboards {
+        text.push_str(&format!("keyboard \"{}\"\n", keyboard.name));
+        pairs::push_drivers(&mut text, &keyboard.drivers)?;
+    }
+    for watchdog in &host.watchdogs {
+        let active = if watchdog.is_active { "yes" } else { "no" };
+        text.push_str(&format!("watchdog {} active={active}\n", watchdog.driver));
+        pairs::push_drivers(&mut text, &watchdog.drivers)?;
+    }
+    Ok(text)
+}
+
+fn device_line(device: &Device) -> Result<String, Mistake> {
+    let mut line = device.node.clone();
+    let mut put = |key, value: Option<&str>| pairs::push(&mut line, key, value);
+    put("parent", device.parent.as_deref())?;
+    let partition = device.partition.map(|number| number.to_string());
+    put("partition", partition.as_deref())?;
+    let numbers = device
+        .numbers
+        .map(|(major, minor)| format!("{major}:{minor}"));
+    put("numbers", numbers.as_deref())?;
+    let size = device.size_bytes.map(|bytes| bytes.to_string());
+    put("size", size.as_deref())?;
+    match &device.content {
+        Content::Nothing => {}
+        Content::Unknown(why) => put("unknown", Some(why))?,
+        Content::Known {
+            kind,
+            uuid,
+            label,
+            obstacle,
+        } => {
+            put("fstype", Some(kind))?;
+            put("uuid", uuid.as_deref())?;
+            put("label", label.as_deref())?;
+            put("obstacle", obstacle.as_deref())?;
+        }
+    }
+    put("table", device.table.as_deref())?;
+    put("partuuid", device.partuuid.as_deref())?;
+    put("bus_path", device.bus_path.as_deref())?;
+    put("wwid", device.wwid.as_deref())?;
+    put("unsaved_dump", device.unsaved_dump.as_deref())?;
+    put("remote", device.is_remote.then_some("yes"))?;
+    if let Some(made) = &device.made {
+        let of = made.of.join(",");
+        put("made_of", Some(if of.is_empty() { NOTHING } else { &of }))?;
+        match &made.by {
+            Maker::Mapper { name, uuid } => {
+                put("dm_name", Some(name))?;
+                put("dm_uuid", Some(uuid))?;
+            }
+            Maker::Array(level) => put("md_level", Some(level))?,
+            Maker::Other => {}
+        }
+    }
+    Ok(line)
+}
+
 fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<Device, String> {
     const KEYS: &str = "parent, partition, size, fstype, uuid, label, partuuid, bus_path, modules, made_of, dm_name, dm_uuid, \
-                        md_level, wwid";
+                        md_level, wwid, numbers, table, obstacle, unknown, unsaved_dump, remote";
     if !node.starts_with("/dev/") {
         return Err(format!(
             "`{node}` is no node; a line begins with one: /dev/vda1"
         ));
     }
     let mut device = Device::new(node);
-    let (mut kind, mut uuid, mut label) = (None, None, None);
+    let (mut kind, mut uuid, mut label, mut obstacle) = (None, None, None, None);
+    let mut unknown = None;
     let (mut below, mut dm_name, mut dm_uuid, mut md_level) = (None, None, None, None);
-    for (key, value) in split_pairs(keys)? {
+    for (key, value) in pairs::split(keys)? {
         let text = Some(value.clone());
         let number = || {
             value
@@ -97,6 +271,25 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
             "dm_uuid" => dm_uuid = text,
             "md_level" => md_level = text,
             "made_of" => below = text,
+            "numbers" => {
+                device.numbers = Some(
+                    value
+                        .split_once(':')
+                        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+                        .ok_or_else(|| format!("`{key}={value}`: accepted is MAJOR:MINOR"))?,
+                );
+            }
+            "table" => device.table = text,
+            "obstacle" => obstacle = text,
+            "unknown" => unknown = text,
+            "unsaved_dump" => device.unsaved_dump = text,
+            "remote" => {
+                device.is_remote = match value.as_str() {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err(format!("`{key}={value}`: accepted are yes and no")),
+                };
+            }
             "modules" => {
                 device.drivers = value
                     .split(',')
@@ -118,7 +311,11 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
                 (None, None, Some(level)) => Maker::Array(level),
                 _ => Maker::Other,
             },
-            of: below.split(',').map(str::to_owned).collect(),
+            of: below
+                .split(',')
+                .filter(|&node| node != NOTHING)
+                .map(str::to_owned)
+                .collect(),
         });
     }
     if let Some(parent) = &device.parent {
@@ -143,24 +340,25 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
                 .map(|path| format!("{path}-part{number}"));
         }
     }
-    match kind {
-        Some(kind) => {
+    match (kind, unknown) {
+        (Some(kind), _) => {
             device.content = Content::Known {
                 kind,
                 uuid,
                 label,
-                obstacle: None,
+                obstacle,
             };
         }
-        None if uuid.is_some() || label.is_some() => {
-            return Err("uuid= and label= need fstype=".to_owned());
+        (None, _) if uuid.is_some() || label.is_some() || obstacle.is_some() => {
+            return Err("uuid=, label= and obstacle= need fstype=".to_owned());
         }
-        None => {
+        (None, Some(why)) => device.content = Content::Unknown(why),
+        (None, None) => {
             let file = host.inside(node);
             if file.is_file() {
                 device.content = read_content(&file);
-                device.table = read_table(&file, 512, |_| {});
-                device.unsaved_dump = read_unsaved_dump(&file);
+                device.table = read_table(&file, 512, |_| {}).or(device.table);
+                device.unsaved_dump = read_unsaved_dump(&file).or(device.unsaved_dump);
                 if device.size_bytes.is_none() {
                     device.size_bytes = fs::metadata(&file).ok().map(|metadata| metadata.len());
                 }
@@ -168,31 +366,6 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
         }
     }
     Ok(device)
-}
-
-/// `key=value key="value with blanks"`
-fn split_pairs(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut pairs = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() && !rest.starts_with('#') {
-        let word = rest.split([' ', '\t']).next().unwrap_or(rest);
-        let (key, behind) = rest
-            .split_once('=')
-            .filter(|(key, _)| !key.contains([' ', '\t']))
-            .ok_or_else(|| format!("`{word}` is no key=value"))?;
-        let (value, behind) = match behind.strip_prefix('"') {
-            Some(quoted) => quoted
-                .split_once('"')
-                .ok_or_else(|| format!("a quote without its end behind `{key}=`"))?,
-            None => behind.split_once([' ', '\t']).unwrap_or((behind, "")),
-        };
-        if value.is_empty() {
-            return Err(format!("`{key}=` has no value"));
-        }
-        pairs.push((key.to_owned(), value.to_owned()));
-        rest = behind.trim_start();
-    }
-    Ok(pairs)
 }
 
 #[cfg(test)]

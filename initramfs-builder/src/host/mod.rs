@@ -12,15 +12,17 @@
 //! | first kernel's command line, swap | `/proc/cmdline`, `/proc/swaps` |
 //! | block devices | `/kdump.devices` ([`description`]) where it is there, else `/sys/class/block`, `/dev`, `/run/udev/data` |
 //! | network | `/kdump.network` ([`network`]) where it is there, else the running kernel; `/etc/resolv.conf`, `/etc/hosts` |
-//! | keyboards | `/sys/class/input` |
-//! | watchdogs | `/sys/class/watchdog` |
+//! | keyboards | `/sys/class/input`, `/kdump.devices` |
+//! | watchdogs | `/sys/class/watchdog`, `/kdump.devices` |
 //! | whether modules need signatures | `/sys/kernel/security/lockdown`, `/sys/module/module/parameters/sig_enforce`, `/proc/sys/kernel/osrelease`, `/boot/config-RELEASE` |
 //! | shell | `/bin/busybox`, `/usr/bin/busybox` |
 
+pub mod describe;
 pub mod description;
 pub mod devices;
 pub mod mounts;
 pub mod network;
+pub mod pairs;
 mod sysfs;
 mod zone;
 
@@ -104,13 +106,17 @@ impl Host {
             .skip(1)
             .filter_map(|line| line.split_ascii_whitespace().next().map(mounts::unescaped))
             .collect();
-        host.devices = match host.text("/kdump.devices") {
-            Some(text) => description::parse(&host, &text)?,
-            None => sysfs::read(&host),
-        };
-        host.network = network::read(&host)?;
         host.keyboards = sysfs::read_keyboards(&host);
         host.watchdogs = sysfs::read_watchdogs(&host);
+        if let Some(text) = host.text("/kdump.devices") {
+            let described = description::parse(&host, &text)?;
+            host.devices = described.devices;
+            host.keyboards.extend(described.keyboards);
+            host.watchdogs.extend(described.watchdogs);
+        } else {
+            host.devices = sysfs::read(&host);
+        }
+        host.network = network::read(&host)?;
         Ok(host)
     }
 

@@ -14,10 +14,12 @@
 //! route 10.9.0.0/16 dev eth0
 //! nameserver 10.0.2.3
 //! ```
-//! `dhcp` and `slaac` behind an address say that a server or a router gave it.
+//! `dhcp` and `slaac` behind an address say that a server or a router gave it. Behind a card may stand its drivers, a line each
+//! ([`super::pairs`]), instead of `modules=`; `made_with=` is the address that a card was made with, where it has another one now.
 
 use super::Host;
 use super::devices::Driver;
+use super::pairs;
 use super::sysfs::driver_chain;
 use crate::error::{Mistake, Mistakes};
 use config::network::{BondMode, Cidr, Mac};
@@ -254,6 +256,7 @@ fn parse(text: &str) -> Result<Network, Mistakes> {
         let taken = match words.as_slice() {
             [] => Ok(()),
             [comment, ..] if comment.starts_with('#') => Ok(()),
+            ["driver", ..] => driver(&mut network, line),
             ["link", name, keys @ ..] => link(name, keys).map(|link| network.links.push(link)),
             ["port", name, master] => {
                 match network.links.iter_mut().find(|link| link.name == *name) {
@@ -272,7 +275,8 @@ fn parse(text: &str) -> Result<Network, Mistakes> {
                 value(address, "an address").map(|address| network.nameservers.push(address))
             }
             [word, ..] => Err(format!(
-                "`{word}` is unknown or lacks words; accepted are link, port, address, route, nameserver"
+                "`{word}` is unknown or lacks words; accepted are link, driver, port, address, route, \
+                 nameserver"
             )),
         };
         if let Err(message) = taken {
@@ -289,13 +293,92 @@ fn parse(text: &str) -> Result<Network, Mistakes> {
     }
 }
 
+/// A driver of the card in the line before.
+fn driver(network: &mut Network, line: &str) -> Result<(), String> {
+    let found = pairs::driver(line.trim().trim_start_matches("driver"))?;
+    match network.links.last_mut().map(|link| &mut link.kind) {
+        Some(HostLinkKind::Nic { drivers, .. }) => {
+            drivers.push(found);
+            Ok(())
+        }
+        _ => Err("a driver without a card in a line before".to_owned()),
+    }
+}
+
+/// `kdump.network` for a host's network: [`parse`] gives the same again.
+///
+/// # Errors
+/// A value has a letter that no line can have.
+pub(super) fn write(network: &Network) -> Result<String, Mistake> {
+    let mut text = String::new();
+    for link in &network.links {
+        let mut line = format!("link {}", link.name);
+        let mut put = |key, value: Option<&str>| pairs::push(&mut line, key, value);
+        let mac = link.mac.map(|mac| mac.to_string());
+        let mtu = link.mtu.map(|mtu| mtu.to_string());
+        put("mac", mac.as_deref())?;
+        put("mtu", mtu.as_deref())?;
+        let mut own_drivers: &[Driver] = &[];
+        match &link.kind {
+            HostLinkKind::Nic {
+                made_with,
+                bus_path,
+                drivers,
+            } => {
+                let made_with = made_with.filter(|_| *made_with != link.mac);
+                put("made_with", made_with.map(|mac| mac.to_string()).as_deref())?;
+                put("bus_path", bus_path.as_deref())?;
+                own_drivers = drivers;
+            }
+            HostLinkKind::Vlan { over, id } => {
+                put("kind", Some("vlan"))?;
+                put("over", Some(over))?;
+                put("id", Some(&id.to_string()))?;
+            }
+            HostLinkKind::Bond { mode, monitor_ms } => {
+                put("kind", Some("bond"))?;
+                put("mode", Some(&mode.to_string()))?;
+                put("miimon", Some(&monitor_ms.to_string()))?;
+            }
+            HostLinkKind::Bridge => put("kind", Some("bridge"))?,
+            HostLinkKind::Other(kind) => put("kind", Some(kind))?,
+        }
+        text.push_str(&line);
+        text.push('\n');
+        pairs::push_drivers(&mut text, own_drivers)?;
+    }
+    for link in &network.links {
+        if let Some(master) = &link.master {
+            text.push_str(&format!("port {} {master}\n", link.name));
+        }
+    }
+    for address in &network.addresses {
+        let given = if address.is_given { " dhcp" } else { "" };
+        text.push_str(&format!(
+            "address {} {}{given}\n",
+            address.link, address.cidr
+        ));
+    }
+    for route in &network.routes {
+        text.push_str(&format!("route {}", route.to));
+        if let Some(via) = route.via {
+            text.push_str(&format!(" via {via}"));
+        }
+        text.push_str(&format!(" dev {} metric {}\n", route.link, route.metric));
+    }
+    for server in &network.nameservers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    Ok(text)
+}
+
 fn value<T: FromStr>(text: &str, accepted: &str) -> Result<T, String> {
     text.parse()
         .map_err(|_| format!("`{text}`: accepted is {accepted}"))
 }
 
 fn link(name: &str, keys: &[&str]) -> Result<HostLink, String> {
-    const KEYS: &str = "mac, bus_path, modules, mtu, kind, over, id, mode, miimon";
+    const KEYS: &str = "mac, made_with, bus_path, modules, mtu, kind, over, id, mode, miimon";
     let mut link = HostLink {
         name: name.to_owned(),
         kind: HostLinkKind::Bridge,
@@ -306,17 +389,19 @@ fn link(name: &str, keys: &[&str]) -> Result<HostLink, String> {
     let (mut kind, mut over, mut id) = ("nic", String::new(), 0);
     let (mut mode, mut monitor_ms) = (BondMode::default(), 0);
     let (mut bus_path, mut drivers) = (None, Vec::new());
+    let mac = |text: &str| -> Result<Option<Mac>, String> {
+        let mac = text.parse();
+        mac.map(Some)
+            .map_err(|()| format!("`{text}` is no hardware address"))
+    };
+    let mut made_with = None;
     for key in keys {
         let (key, text) = key
             .split_once('=')
             .ok_or_else(|| format!("`{key}` has no value; accepted are {KEYS}"))?;
         match key {
-            "mac" => {
-                link.mac = Some(
-                    text.parse()
-                        .map_err(|()| format!("`{text}` is no hardware address"))?,
-                );
-            }
+            "mac" => link.mac = mac(text)?,
+            "made_with" => made_with = mac(text)?,
             "bus_path" => bus_path = Some(text.to_owned()),
             "modules" => {
                 drivers = text
@@ -341,7 +426,7 @@ fn link(name: &str, keys: &[&str]) -> Result<HostLink, String> {
     }
     link.kind = match kind {
         "nic" => HostLinkKind::Nic {
-            made_with: link.mac,
+            made_with: made_with.or(link.mac),
             bus_path,
             drivers,
         },
@@ -424,6 +509,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_again() {
+        let text = "link eth0 mac=52:54:00:12:34:56 mtu=9000 made_with=52:54:00:12:34:57 bus_path=pci-0000:00:03.0\n\
+                    driver at=0000:00:03.0 name=virtio-pci module=virtio_pci modalias=pci:v00001AF4d00001000\n\
+                    driver at=virtio0 modalias=virtio:d00000001v00001AF4\n\
+                    link bond0 mac=52:54:00:12:34:56 mtu=9000 kind=bond mode=802.3ad miimon=100\n\
+                    link bond0.5 kind=vlan over=bond0 id=5\n\
+                    link br0 kind=bridge\nlink lo kind=virtual\n\
+                    port eth0 bond0\n\
+                    address bond0 10.0.2.15/24 dhcp\naddress br0 fd00::15/64\n\
+                    route 0.0.0.0/0 via 10.0.2.2 dev bond0 metric 100\nroute ::/0 via fd00::1 dev br0 metric 0\n\
+                    route 10.9.0.0/16 dev br0 metric 0\n\
+                    nameserver 10.0.2.3\n";
+        assert_eq!(write(&parse(text).unwrap()).unwrap(), text);
+    }
+
+    #[test]
     fn a_wrong_line_is_named() {
         for (text, said) in [
             ("colour blue", "kdump.network:1: `colour` is unknown"),
@@ -432,6 +533,9 @@ mod tests {
                 "kdump.network:2: `x` is no hardware address",
             ),
             ("port e b", "no link e"),
+            ("driver at=x", "a driver without a card"),
+            ("link e kind=bridge\ndriver at=x", "network:2: a driver"),
+            ("link e\ndriver speed=9", "unknown key `speed`"),
             ("address e 10.0.0.1", "ADDRESS/PREFIX"),
             ("route default via 10.0.0.1", "dev LINK"),
             ("link e speed=9", "unknown key `speed`"),

@@ -321,12 +321,12 @@ fn unhexed(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::Tree;
     use super::*;
 
     /// The sysfs of a virtio disk with one partition, and of a driver without a module.
-    fn sysfs_tree() -> Tree {
+    pub(crate) fn sysfs_tree() -> Tree {
         let disk = "/sys/devices/pci0000:00/0000:00:03.0/virtio0/block/vda";
         let tree = Tree::new(&[]);
         for (name, text) in [
