@@ -115,6 +115,9 @@ impl<'f> Directory<'f> {
         let name = sink.name;
         let failed = |step| move |errno| FilesystemError::Step(step, name, io(errno));
         fsync(sink.output.fd()).map_err(failed(Step::Sync))?;
+        // Of a file that is open the NFS client keeps one more name, `.nfs…`, and takes it away some time after the file is closed:
+        // for the last file of a dump that may be after the reboot.
+        drop(sink);
         let to = name.as_str().unwrap_or_default();
         let from: Name = Text::format(format_args!("{to}{INCOMPLETE}"));
         rename_exclusive(&self.fd, from.as_str().unwrap_or_default(), to)
@@ -317,6 +320,34 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(self.path.parent().unwrap());
         }
+    }
+
+    #[test]
+    fn a_file_is_closed_before_it_loses_its_incomplete_name() {
+        use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+        let root = Root::new();
+        let made = root.make("/crash", "2026-11-23-22:25").unwrap();
+        let events = init(CreateFlags::NONBLOCK).unwrap();
+        let folder = root.path.join("crash/2026-11-23-22:25");
+        let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO;
+        add_watch(&events, folder.to_str().unwrap(), flags).unwrap();
+        let mut sink = made.create("vmcore").unwrap();
+        sink.write_at(0, b"pages").unwrap();
+        made.publish(sink).unwrap();
+        let mut buf = [core::mem::MaybeUninit::uninit(); 512];
+        let mut reader = Reader::new(&events, &mut buf);
+        let mut seen = Vec::new();
+        while let Ok(event) = reader.next() {
+            let name = event.file_name().unwrap().to_str().unwrap().to_owned();
+            seen.push((event.events(), name));
+        }
+        assert_eq!(
+            seen,
+            [
+                (ReadFlags::CLOSE_WRITE, "vmcore-incomplete".to_owned()),
+                (ReadFlags::MOVED_TO, "vmcore".to_owned())
+            ]
+        );
     }
 
     #[test]
