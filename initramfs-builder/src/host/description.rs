@@ -99,10 +99,9 @@ impl Described {
         let mut device = self.devices.last_mut().map(|device| &mut device.drivers);
         if self.last == Last::Device {
             self.last = Last::DeviceWithDrivers;
-            device
-                .as_mut()
-                .into_iter()
-                .for_each(|drivers| drivers.clear());
+            if let Some(drivers) = &mut device {
+                drivers.clear();
+            }
         }
         let drivers = match self.last {
             Last::Nothing => None,
