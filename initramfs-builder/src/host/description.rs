@@ -27,8 +27,8 @@
 //!
 //! `made_of=-` is made of nothing that is a device, as a loop device is. Two other lines have what is no block device:
 //! ```text
-//! keyboard "AT Translated Set 2 keyboard"
-//! watchdog iTCO_wdt active=yes
+//! keyboard name="AT Translated Set 2 keyboard"
+//! watchdog name=iTCO_wdt active=yes
 //! ```
 //! Behind each of them and behind a device may stand its drivers, a line each ([`super::pairs`]).
 //!
@@ -72,10 +72,7 @@ impl Described {
         match word {
             "driver" => self.drivers()?.push(pairs::driver(rest)?),
             "keyboard" => {
-                self.keyboards.push(Keyboard {
-                    name: rest.trim().trim_matches('"').to_owned(),
-                    drivers: Vec::new(),
-                });
+                self.keyboards.push(keyboard(rest)?);
                 self.last = Last::Keyboard;
             }
             "watchdog" => {
@@ -113,17 +110,42 @@ impl Described {
     }
 }
 
-fn watchdog(text: &str) -> Result<Watchdog, String> {
-    let (driver, is_active) = match text.split_ascii_whitespace().collect::<Vec<_>>()[..] {
-        [driver, "active=yes"] => (driver, true),
-        [driver, "active=no"] | [driver] => (driver, false),
-        _ => return Err("accepted is watchdog DRIVER active=yes or active=no".to_owned()),
-    };
-    Ok(Watchdog {
-        driver: driver.to_owned(),
-        is_active,
+fn keyboard(keys: &str) -> Result<Keyboard, String> {
+    let mut keyboard = Keyboard {
+        name: String::new(),
         drivers: Vec::new(),
-    })
+    };
+    for (key, value) in pairs::split(keys)? {
+        match key.as_str() {
+            "name" => keyboard.name = value,
+            _ => return Err(format!("unknown key `{key}`; accepted is name")),
+        }
+    }
+    Ok(keyboard)
+}
+
+fn watchdog(keys: &str) -> Result<Watchdog, String> {
+    let mut watchdog = Watchdog {
+        driver: String::new(),
+        is_active: false,
+        drivers: Vec::new(),
+    };
+    for (key, value) in pairs::split(keys)? {
+        match key.as_str() {
+            "name" => watchdog.driver = value,
+            "active" => watchdog.is_active = yes_or_no(&key, &value)?,
+            _ => return Err(format!("unknown key `{key}`; accepted are name, active")),
+        }
+    }
+    Ok(watchdog)
+}
+
+fn yes_or_no(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("`{key}={value}`: accepted are yes and no")),
+    }
 }
 
 /// Reads `kdump.devices`.
@@ -173,12 +195,19 @@ pub(super) fn write(host: &Host) -> Result<String, Mistake> {
         }
     }
     for keyboard in &host.keyboards {
-        text.push_str(&format!("keyboard \"{}\"\n", keyboard.name));
+        let mut line = "keyboard".to_owned();
+        pairs::push(&mut line, "name", Some(&keyboard.name))?;
+        text.push_str(&line);
+        text.push('\n');
         pairs::push_drivers(&mut text, &keyboard.drivers)?;
     }
     for watchdog in &host.watchdogs {
+        let mut line = "watchdog".to_owned();
+        pairs::push(&mut line, "name", Some(&watchdog.driver))?;
         let active = if watchdog.is_active { "yes" } else { "no" };
-        text.push_str(&format!("watchdog {} active={active}\n", watchdog.driver));
+        pairs::push(&mut line, "active", Some(active))?;
+        text.push_str(&line);
+        text.push('\n');
         pairs::push_drivers(&mut text, &watchdog.drivers)?;
     }
     Ok(text)
@@ -282,13 +311,7 @@ fn described(host: &Host, before: &[Device], node: &str, keys: &str) -> Result<D
             "obstacle" => obstacle = text,
             "unknown" => unknown = text,
             "unsaved_dump" => device.unsaved_dump = text,
-            "remote" => {
-                device.is_remote = match value.as_str() {
-                    "yes" => true,
-                    "no" => false,
-                    _ => return Err(format!("`{key}={value}`: accepted are yes and no")),
-                };
-            }
+            "remote" => device.is_remote = yes_or_no(&key, &value)?,
             "modules" => {
                 device.drivers = value
                     .split(',')
@@ -406,6 +429,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_again() {
+        let text = "/dev/vda numbers=253:0 size=1000 table=gpt bus_path=pci-0000:00:03.0 wwid=\"t10 x\" remote=yes\n\
+                    driver at=virtio0 name=virtio_blk modalias=virtio:d00000002v00001AF4\n\
+                    /dev/loop0 numbers=7:0 unknown=\"no such medium\" made_of=-\n\
+                    /dev/dm-0 fstype=ext4 uuid=1-2 label=\"my disk\" obstacle=journal unsaved_dump=d made_of=/dev/vda1 dm_name=a-b dm_uuid=LVM-x\n\
+                    /dev/md0 made_of=/dev/vda1,/dev/vdb1 md_level=raid1\n\
+                    /dev/vda1 parent=/dev/vda partition=1 partuuid=9-02 bus_path=pci-0000:00:03.0-part1\n\
+                    keyboard name=\"AT keyboard\"\ndriver at=serio0 modalias=serio:ty06\n\
+                    watchdog name=iTCO_wdt active=yes\ndriver at=iTCO module=iTCO_wdt\n\
+                    watchdog name=softdog active=no\n";
+        let tree = Tree::new(&[("kdump.devices", text)]);
+        assert_eq!(write(&tree.host()).unwrap(), text);
+    }
+
+    #[test]
     fn a_wrong_description_gets_its_line_and_what_is_accepted() {
         for (line, part) in [
             ("vda size=1", "`vda` is no node"),
@@ -426,6 +464,10 @@ mod tests {
                 "the parent /dev/vda is not described",
             ),
             ("/dev/a\n/dev/a", "/dev/a is described twice"),
+            ("driver at=x", "a driver without a line"),
+            ("keyboard colour=red", "accepted is name"),
+            ("watchdog name=w active=x", "accepted are yes and no"),
+            ("/dev/a numbers=8", "accepted is MAJOR:MINOR"),
         ] {
             let tree = Tree::new(&[("kdump.devices", line)]);
             let error = Host::read(&tree.0).unwrap_err().to_string();
